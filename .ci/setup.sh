@@ -48,7 +48,11 @@ has_openbsd_nc() { [[ $(nc -h 2>&1) == *OpenBSD* ]]; }
 
 # need PACKAGE PROBE...: the Debian package is needed unless the probe succeeds.
 needed=()
-need() { needed+=("$*"); }
+need() {
+  local line
+  for line in "${needed[@]}"; do [[ $line != "$*" ]] || return 0; done
+  needed+=("$*")
+}
 
 need g++ has_program "$CXX_PROBE"
 need cmake has_cmake
