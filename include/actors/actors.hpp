@@ -1,0 +1,18 @@
+/// All of the library but the bridge to Asio (<actors/asio.hpp>), the
+/// formatters (<actors/fmt.hpp>) and the test kit (<actors/testing.hpp>).
+#pragma once
+
+#include "actors/context.hpp"
+#include "actors/dead_letter.hpp"
+#include "actors/dispatcher.hpp"
+#include "actors/error.hpp"
+#include "actors/exit_reason.hpp"
+#include "actors/message.hpp"
+#include "actors/operation.hpp"
+#include "actors/ref.hpp"
+#include "actors/reply_to.hpp"
+#include "actors/result.hpp"
+#include "actors/spawn.hpp"
+#include "actors/system.hpp"
+#include "actors/task.hpp"
+#include "actors/version.hpp"

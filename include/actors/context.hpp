@@ -1,0 +1,300 @@
+/// `context<Ms...>`: what an actor's body can do.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <stdexcept>
+#include <type_traits>
+#include <utility>
+
+#include "actors/detail/receiver.hpp"
+#include "actors/fwd.hpp"
+#include "actors/message.hpp"
+#include "actors/receive.hpp"
+#include "actors/ref.hpp"
+#include "actors/spawn.hpp"
+#include "actors/task.hpp"
+
+namespace actors {
+
+/// Names, in a compile error, a message taken by `receive<M>` that the actor
+/// does not declare.
+template <class M>
+struct receive_of_undeclared_message;
+
+namespace detail {
+
+cell_ptr parent_of(cell& c) noexcept;
+cell_base& base_of(cell& c) noexcept;
+system_core& core_of(cell& c) noexcept;
+actor_system& system_of(cell& c);
+void stop_self(cell& c) noexcept;
+void mark_ready(cell& c) noexcept;
+time_point now_of(cell& c) noexcept;
+/// The envelope in hand of the fiber that runs now; throws `std::logic_error`
+/// when there is none.
+envelope* hand_of(cell& c);
+cell_ptr sender_of(cell& c) noexcept;
+[[noreturn]] void throw_wrong_reply(const envelope* e);
+
+/// `self.sleep_for(d)`
+class [[nodiscard]] sleep_op : public awaitable_base, private wait {
+ public:
+  using value_type = void;
+
+  explicit sleep_op(duration delay) noexcept : delay_{delay} {}
+
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> frame) {
+    return start(frame.promise().current(), frame);
+  }
+  void await_resume() {
+    if (aborted_) throw_error(operation_aborted());
+  }
+  result<void> take() {
+    if (aborted_) return operation_aborted();
+    return {};
+  }
+
+ private:
+  bool start(fiber& f, std::coroutine_handle<> frame);
+
+  duration delay_;
+  timer* timer_ = nullptr;
+  fiber* fiber_ = nullptr;
+  bool aborted_ = false;
+};
+
+}  // namespace detail
+
+/// What every actor has, whatever its messages; helpers take
+/// `actors::context<>&`.
+///
+/// A context belongs to its actor's strand: it is move-only and may be used by
+/// the actor's own coroutines alone. What leaves the strand is `self.ref()`.
+template <>
+class context<> {
+ public:
+  context(context&& other) noexcept
+      : cell_{std::exchange(other.cell_, nullptr)} {}
+  context& operator=(context&& other) noexcept {
+    std::swap(cell_, other.cell_);
+    return *this;
+  }
+
+  /// Waits until the actor has been asked to stop and its children have ended.
+  /// Messages are left where they are.
+  auto until_stop() { return detail::until_stop_op{*cell_}; }
+
+  /// Tells whoever awaits `ref.started()` that the actor is ready. The first
+  /// `receive`, `serve` or `until_stop` does the same.
+  void ready() noexcept { detail::mark_ready(*cell_); }
+
+  /// Asks this actor to stop: it goes on to the end of the message in hand,
+  /// then `receive` gives empty.
+  void stop() noexcept { detail::stop_self(*cell_); }
+
+  /// Starts a child: a callable `task<> f(context<Ms...>, Ps...)` and its
+  /// arguments, which it owns and of which each incarnation gets a copy.
+  /// Gives an `actor_ref<Ms...>`. While this actor is stopping:
+  /// `errc::actor_stopped`.
+  template <class F, class... Args>
+  requires(!std::is_convertible_v<F, spawn_options>) auto spawn(
+      F&& f, Args&&... args) {
+    return detail::spawn_checked<false>(detail::core_of(*cell_), cell_, nullptr,
+                                        std::forward<F>(f),
+                                        std::forward<Args>(args)...);
+  }
+  template <class F, class... Args>
+  auto spawn(const spawn_options& options, F&& f, Args&&... args) {
+    return detail::spawn_checked<false>(detail::core_of(*cell_), cell_,
+                                        &options, std::forward<F>(f),
+                                        std::forward<Args>(args)...);
+  }
+  /// As `spawn`, for arguments that can only be moved (a socket): it moves
+  /// them in, and the actor is never restarted.
+  template <class F, class... Args>
+  requires(!std::is_convertible_v<F, spawn_options>) auto spawn_once(
+      F&& f, Args&&... args) {
+    return detail::spawn_checked<true>(detail::core_of(*cell_), cell_, nullptr,
+                                       std::forward<F>(f),
+                                       std::forward<Args>(args)...);
+  }
+  template <class F, class... Args>
+  auto spawn_once(const spawn_options& options, F&& f, Args&&... args) {
+    return detail::spawn_checked<true>(detail::core_of(*cell_), cell_, &options,
+                                       std::forward<F>(f),
+                                       std::forward<Args>(args)...);
+  }
+
+  /// This actor, whatever its messages.
+  any_actor_ref any_ref() const noexcept {
+    return any_actor_ref{detail::cell_ptr{&detail::base_of(*cell_)}};
+  }
+  /// The actor that spawned it; `/user` for those of the system.
+  any_actor_ref parent() const noexcept {
+    return any_actor_ref{detail::parent_of(*cell_)};
+  }
+  /// Whom the message in hand names as its sender; for a question the actor
+  /// that asks; null when there is none, so that a tell is a dead letter.
+  any_actor_ref sender() const noexcept {
+    return any_actor_ref{detail::sender_of(*cell_)};
+  }
+  /// "/user/bank".
+  std::string path() const { return detail::path_of(&detail::base_of(*cell_)); }
+  /// The system it lives in.
+  actor_system& system() const { return detail::system_of(*cell_); }
+
+  /// Answers the question in hand, before its handler ends or after
+  /// `receive()` gave it. True when the asker gets it. Throws
+  /// `std::logic_error` when no question is in hand, it was answered already,
+  /// or `T` is not its reply type.
+  template <class T>
+  bool reply(T&& value) {
+    using type = std::remove_cvref_t<T>;
+    detail::envelope* e = detail::hand_of(*cell_);
+    return slot_for<type>(e).reply(type(std::forward<T>(value)));
+  }
+
+  /// Hands a message on to `to`, with the asker and the sender of the message
+  /// in hand: whoever handles it there answers the asker. `m` has to have the
+  /// same reply type as the question in hand, or `std::logic_error`.
+  template <class... Ms, class M>
+  void forward(const actor_ref<Ms...>& to, M&& m) {
+    using type = std::remove_cvref_t<M>;
+    static_assert(detail::one_of<type, Ms...>,
+                  "the actor does not take this message");
+    detail::envelope* e = detail::hand_of(*cell_);
+    detail::ask_state* slot = nullptr;
+    void (*fail)(detail::ask_state&, errc) noexcept = nullptr;
+    if constexpr (question<type>) {
+      if (e->type->slot(e)) {
+        check_reply<reply_of_t<type>>(e);
+        slot = e->type->take_slot(e);
+        fail = &detail::reply_state<reply_of_t<type>>::fail;
+      }
+    } else if (e->type->slot(e)) {
+      detail::throw_wrong_reply(e);
+    }
+    detail::tell(to.cell().get(), detail::make_node<detail::forwarded<type>>(
+                                      slot, fail, detail::sender_of(*cell_),
+                                      std::forward<M>(m)));
+  }
+
+  /// Waits; other messages stay in the mailbox meanwhile. A stop ends it with
+  /// `operation_aborted`, outside of a handler. Zero or less gives others
+  /// their turn.
+  auto sleep_for(duration delay) { return detail::sleep_op{delay}; }
+
+  /// The runtime's time; virtual in a simulation.
+  time_point now() const noexcept { return detail::now_of(*cell_); }
+
+  /// For the runtime.
+  explicit context(detail::cell& c) noexcept : cell_{&c} {}
+  detail::cell& cell() const noexcept { return *cell_; }
+
+ protected:
+  template <class R>
+  static void check_reply(const detail::envelope* e) {
+    if (!e->type->message) detail::throw_wrong_reply(e);
+    if (!e->type->reply || *e->type->reply != typeid(R))
+      detail::throw_wrong_reply(e);
+  }
+  template <class R>
+  static reply_to<R> slot_for(detail::envelope* e) {
+    if (!e->type->slot(e)) detail::throw_wrong_reply(e);
+    check_reply<R>(e);
+    return reply_to<R>{e->type->take_slot(e)};
+  }
+
+  detail::cell* cell_;
+};
+
+/// The context of an actor that takes the messages `Ms`.
+template <class... Ms>
+class context : public context<> {
+ public:
+  using context<>::context;
+
+  /// Waits for one message and gives it to the handler of its type: a plain
+  /// callable or a coroutine, whose value answers a question. True after a
+  /// message; false when the actor has been asked to stop and its children
+  /// have ended. An exception of a handler comes out of the await, after the
+  /// asker has been told `actor_failed`.
+  ///
+  /// A handler takes `M`, `M&`, `const M&` or `M&&`, its exact type; a second
+  /// parameter `reply_to<R>` takes the reply slot. One generic handler may
+  /// take the rest. The last may be `after(delay, handler)`.
+  template <class H, class... Hs>
+  auto receive(H&& h, Hs&&... hs) {
+    return make_receive<false, Ms...>(nullptr, std::forward<H>(h),
+                                      std::forward<Hs>(hs)...);
+  }
+  /// Takes the first message of the types `M`, and leaves the others in their
+  /// order.
+  template <class M, class... Rest, class H, class... Hs>
+  requires(!std::is_same_v<std::remove_cvref_t<H>, M> &&
+           !std::is_reference_v<M>) auto receive(H&& h, Hs&&... hs) {
+    return make_receive<false, M, Rest...>(
+        &detail::message_set<M, Rest...>::filter, std::forward<H>(h),
+        std::forward<Hs>(hs)...);
+  }
+  /// Waits for the next message and gives it: an `std::optional<M>`, or of a
+  /// `std::variant<Ms...>` where there are several; empty means stop. The
+  /// message stays in hand until the next `receive`: `reply` answers it.
+  auto receive() { return detail::take_op<Ms...>{*cell_, nullptr}; }
+  template <class M, class... Rest>
+  auto receive() {
+    if constexpr (!detail::one_of<M, Ms...>)
+      (void)sizeof(receive_of_undeclared_message<M>);
+    return detail::take_op<M, Rest...>{
+        *cell_, &detail::message_set<M, Rest...>::filter};
+  }
+
+  /// `receive` in a loop that belongs to the runtime, until stop.
+  template <class H, class... Hs>
+  auto serve(H&& h, Hs&&... hs) {
+    using op = detail::receive_op<true, detail::message_list<Ms...>, H, Hs...>;
+    if constexpr (!check<detail::message_list<Ms...>, Ms...>(
+                      static_cast<std::tuple<H, Hs...>*>(nullptr)))
+      return detail::anything{};
+    else if constexpr (op::needs_body)
+      return serve_in_body(*cell_, std::forward<H>(h), std::forward<Hs>(hs)...);
+    else
+      return op{*cell_, nullptr, std::forward<H>(h), std::forward<Hs>(hs)...};
+  }
+
+  /// A handle to this actor, for others.
+  actor_ref<Ms...> ref() const noexcept {
+    return actor_ref<Ms...>{detail::cell_ptr{&detail::base_of(*cell_)}};
+  }
+
+ private:
+  template <class Declared, class... Wanted, class... Hs>
+  static constexpr bool check(std::tuple<Hs...>*) {
+    using checks = detail::check_handlers<Declared, Hs...>;
+    if constexpr (!checks::template each<Hs...>())
+      return false;
+    else
+      return checks::template messages<Wanted...>();
+  }
+  template <bool Loop, class... Wanted, class... Hs>
+  auto make_receive(const detail::message_filter* only, Hs&&... hs) {
+    if constexpr (check<detail::message_list<Wanted...>, Wanted...>(
+                      static_cast<std::tuple<Hs...>*>(nullptr)))
+      return detail::receive_op<Loop, detail::message_list<Wanted...>, Hs...>{
+          *cell_, only, std::forward<Hs>(hs)...};
+    else
+      return detail::anything{};
+  }
+  template <class... Hs>
+  static task<> serve_in_body(detail::cell& c, Hs&&... hs) {
+    while (
+        co_await detail::receive_op<false, detail::message_list<Ms...>, Hs...>{
+            c, nullptr, std::forward<Hs>(hs)...}) {
+    }
+  }
+};
+
+}  // namespace actors

@@ -1,0 +1,329 @@
+/// The node a message travels in: header, payload, and for a question the
+/// place where its answer goes.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <typeinfo>
+#include <utility>
+
+#include "actors/detail/cell_base.hpp"
+#include "actors/detail/memory.hpp"
+#include "actors/message.hpp"
+#include "actors/result.hpp"
+
+namespace actors::detail {
+
+class cell;
+struct ask_state;
+
+/// What the runtime can do with an envelope without knowing its message.
+struct envelope_type {
+  const message_type* message;
+  /// The reply type of a question that was asked; null when it was told.
+  const std::type_info* reply;
+  void* (*payload)(envelope*) noexcept;
+  /// Ends the envelope; an asker still waiting is told `why`.
+  void (*drop)(envelope*, errc why) noexcept;
+  /// The open reply slot, or null.
+  ask_state* (*slot)(envelope*) noexcept;
+  /// Detaches the open slot for one who answers later, or null.
+  ask_state* (*take_slot)(envelope*) noexcept;
+  /// Whom the message names as its sender, or null.
+  cell_base* (*sender)(envelope*) noexcept;
+};
+
+/// Header of every message in a mailbox: two pointers.
+struct envelope {
+  envelope* next;
+  const envelope_type* type;
+};
+
+template <class T>
+void destroy_and_free(T* object) noexcept {
+  object->~T();
+  deallocate(object, sizeof(T));
+}
+
+/// Builds a `T` in recycled memory. Over-aligned types are refused here.
+template <class T, class... Args>
+T* make_node(Args&&... args) {
+  static_assert(alignof(T) <= alignof(std::max_align_t),
+                "a message may not be aligned more strictly than max_align_t");
+  void* memory = allocate(sizeof(T));
+  try {
+    return ::new (memory) T(std::forward<Args>(args)...);
+  } catch (...) {
+    deallocate(memory, sizeof(T));
+    throw;
+  }
+}
+
+inline ask_state* no_slot(envelope*) noexcept { return nullptr; }
+inline cell_base* no_sender(envelope*) noexcept { return nullptr; }
+
+/// A message that was told.
+template <class M>
+struct told : envelope {
+  template <class... Args>
+  explicit told(Args&&... args)
+      : envelope{nullptr, &type_of}, payload(std::forward<Args>(args)...) {}
+
+  static void* payload_of(envelope* e) noexcept {
+    return &static_cast<told*>(e)->payload;
+  }
+  static void drop(envelope* e, errc) noexcept {
+    destroy_and_free(static_cast<told*>(e));
+  }
+  static constexpr envelope_type type_of{&message_tag<M>, nullptr,  &payload_of,
+                                         &drop,           &no_slot, &no_slot,
+                                         &no_sender};
+
+  M payload;
+};
+
+/// A message that was told with a sender.
+template <class M>
+struct told_by : envelope {
+  template <class... Args>
+  explicit told_by(cell_ptr who, Args&&... args)
+      : envelope{nullptr, &type_of},
+        sender{std::move(who)},
+        payload(std::forward<Args>(args)...) {}
+
+  static void* payload_of(envelope* e) noexcept {
+    return &static_cast<told_by*>(e)->payload;
+  }
+  static void drop(envelope* e, errc) noexcept {
+    destroy_and_free(static_cast<told_by*>(e));
+  }
+  static cell_base* sender_of(envelope* e) noexcept {
+    return static_cast<told_by*>(e)->sender.get();
+  }
+  static constexpr envelope_type type_of{&message_tag<M>, nullptr,  &payload_of,
+                                         &drop,           &no_slot, &no_slot,
+                                         &sender_of};
+
+  cell_ptr sender;
+  M payload;
+};
+
+/// What travels in the system lane of a cell: replies, timers, ends, orders.
+struct system_node {
+  system_node* next = nullptr;
+  /// Called on the strand of the cell it was pushed to, once.
+  void (*arrive)(cell&, system_node&) noexcept = nullptr;
+};
+
+/// How one kind of question is sent and freed.
+struct ask_type {
+  /// Hands the question to the actor; false when it takes none any more, and
+  /// the caller keeps the state then.
+  bool (*submit)(ask_state&, cell_base& to) noexcept;
+  /// Destroys and frees; called by its last owner.
+  void (*free)(ask_state&) noexcept;
+};
+
+/// Where the two sides of a question meet. It lives in the question's own
+/// node, never in the frame of the asker.
+///
+/// `outcome` decides who has the last word, by one exchange on each side:
+///
+///   pending   -> answered   by whoever answers; the node now belongs to the
+///                           asker, to whom `deliver` carries it
+///   pending   -> abandoned  by an asker that leaves (timeout, cancellation,
+///                           kill); the node belongs to the asked side
+///   answered  -> abandoned  the asker leaves while the reply is on its way:
+///                           it takes the reply, or lets its arrival free it
+///   abandoned -> answered   nobody listens: the asked side frees the node
+struct ask_state : system_node {
+  enum : std::uint8_t { pending, answered, abandoned };
+
+  explicit ask_state(const ask_type& t) noexcept : type{&t} {}
+  ask_state(const ask_state&) = delete;
+  ask_state& operator=(const ask_state&) = delete;
+  ~ask_state() {
+    if (asker_cell) asker_cell->release();
+  }
+
+  std::atomic<std::uint8_t> outcome{pending};
+  /// Strand of the asked actor: nobody has taken or used the reply slot.
+  bool open = true;
+  /// The payload has an owner (the handler) apart from the slot's. Written
+  /// before the slot leaves the strand, so that `deliver` publishes it.
+  bool split = false;
+  /// With `split`: owners of the node, the handler's side and the slot's.
+  std::atomic<std::uint8_t> holders{0};
+  const ask_type* type;
+  /// Carries an answered node to its asker. Thread of the one who answers.
+  void (*deliver)(ask_state&) noexcept = nullptr;
+  /// The asker's cell, counted, where it is an actor.
+  cell_base* asker_cell = nullptr;
+  /// The waiting operation; only the asker's side reads or writes it.
+  void* asker = nullptr;
+
+  /// Gives the node up for one of two owners, or frees it.
+  void leave() noexcept {
+    if (!split || holders.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      type->free(*this);
+  }
+  /// Makes the slot an owner of its own. Strand of the asked actor.
+  void split_slot() noexcept {
+    open = false;
+    if (split) return;
+    split = true;
+    holders.store(2, std::memory_order_relaxed);
+  }
+};
+
+/// The place of the answer.
+template <class R>
+struct reply_state : ask_state {
+  explicit reply_state(const ask_type& t) noexcept : ask_state{t} {}
+  ~reply_state() {
+    if (has_value) value.~result<R>();
+  }
+
+  /// Puts the answer in its place and offers it. True when the asker takes
+  /// it. Once; the caller's ownership of the node goes with it.
+  bool answer(result<R>&& v) {
+    ::new (static_cast<void*>(&value)) result<R>(std::move(v));
+    has_value = true;
+    return offer();
+  }
+  bool offer() noexcept {
+    if (outcome.exchange(answered, std::memory_order_acq_rel) == abandoned) {
+      leave();
+      return false;
+    }
+    deliver(*this);
+    return true;
+  }
+  static void fail(ask_state& s, errc why) noexcept {
+    static_cast<reply_state&>(s).answer(result<R>{why});
+  }
+
+  bool has_value = false;
+  union {
+    result<R> value;
+  };
+};
+
+/// A question with its payload.
+template <class M>
+struct asked final : envelope, reply_state<reply_of_t<M>> {
+  using reply = reply_state<reply_of_t<M>>;
+
+  template <class... Args>
+  explicit asked(Args&&... args)
+      : envelope{nullptr, &type_of},
+        reply{ask_type_of},
+        payload(std::forward<Args>(args)...) {}
+  ~asked() {
+    if (has_payload) payload.~M();
+  }
+
+  void destroy_payload() noexcept {
+    has_payload = false;
+    payload.~M();
+  }
+  /// Answers from the handler itself and ends the envelope. A throw from the
+  /// reply's move leaves the question open.
+  void answer_and_end(result<reply_of_t<M>>&& v) {
+    ::new (static_cast<void*>(&this->value))
+        result<reply_of_t<M>>(std::move(v));
+    this->has_value = true;
+    this->open = false;
+    destroy_payload();
+    this->offer();
+  }
+
+  static asked* of(envelope* e) noexcept { return static_cast<asked*>(e); }
+  static void* payload_of(envelope* e) noexcept { return &of(e)->payload; }
+  static void drop(envelope* e, errc why) noexcept {
+    auto* self = of(e);
+    if (self->open) {
+      self->answer_and_end(why);
+      return;
+    }
+    self->destroy_payload();
+    self->leave();
+  }
+  static ask_state* slot_of(envelope* e) noexcept {
+    return of(e)->open ? of(e) : nullptr;
+  }
+  static ask_state* take_slot(envelope* e) noexcept {
+    if (!of(e)->open) return nullptr;
+    of(e)->split_slot();
+    return of(e);
+  }
+  static cell_base* sender_of(envelope* e) noexcept {
+    return of(e)->asker_cell;
+  }
+  static bool submit(ask_state& s, cell_base& to) noexcept {
+    return enqueue(to, static_cast<asked*>(&s));
+  }
+  static void free(ask_state& s) noexcept {
+    destroy_and_free(static_cast<asked*>(&s));
+  }
+  static constexpr envelope_type type_of{
+      &message_tag<M>, &typeid(reply_of_t<M>),
+      &payload_of,     &drop,
+      &slot_of,        &take_slot,
+      &sender_of};
+  static constexpr ask_type ask_type_of{&submit, &free};
+
+  bool has_payload = true;
+  union {
+    M payload;
+  };
+};
+
+/// What `envelope_type::reply` is for a message that is handed on.
+template <class M>
+constexpr const std::type_info* reply_type() noexcept {
+  if constexpr (question<M>)
+    return &typeid(reply_of_t<M>);
+  else
+    return nullptr;
+}
+
+/// A message handed on with somebody else's reply slot and sender.
+template <class M>
+struct forwarded final : envelope {
+  forwarded(ask_state* s, void (*f)(ask_state&, errc) noexcept, cell_ptr who,
+            M&& m)
+      : envelope{nullptr, &type_of},
+        slot{s},
+        fail{f},
+        sender{std::move(who)},
+        payload(std::move(m)) {}
+
+  static forwarded* of(envelope* e) noexcept {
+    return static_cast<forwarded*>(e);
+  }
+  static void* payload_of(envelope* e) noexcept { return &of(e)->payload; }
+  static void drop(envelope* e, errc why) noexcept {
+    if (ask_state* s = take_slot(e)) of(e)->fail(*s, why);
+    destroy_and_free(of(e));
+  }
+  static ask_state* slot_of(envelope* e) noexcept { return of(e)->slot; }
+  static ask_state* take_slot(envelope* e) noexcept {
+    return std::exchange(of(e)->slot, nullptr);
+  }
+  static cell_base* sender_of(envelope* e) noexcept {
+    return of(e)->sender.get();
+  }
+  static constexpr envelope_type type_of{
+      &message_tag<M>, reply_type<M>(), &payload_of, &drop,
+      &slot_of,        &take_slot,      &sender_of};
+
+  ask_state* slot;
+  void (*fail)(ask_state&, errc) noexcept;
+  cell_ptr sender;
+  M payload;
+};
+
+}  // namespace actors::detail

@@ -1,0 +1,84 @@
+/// An actor's wait for messages, as the cell sees it.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+
+#include "actors/detail/cell_base.hpp"
+#include "actors/detail/envelope.hpp"
+#include "actors/detail/fiber.hpp"
+#include "actors/message.hpp"
+
+namespace actors::detail {
+
+struct timer;
+
+/// A set of message types; null pointers to it mean "any".
+struct message_filter {
+  const message_type* const* types;
+  std::size_t count;
+
+  bool accepts(const message_type* type) const noexcept {
+    for (std::size_t i = 0; i != count; ++i)
+      if (same_type(types[i], type)) return true;
+    return false;
+  }
+};
+
+template <class... Ms>
+struct message_set {
+  static constexpr const message_type* types[sizeof...(Ms) + 1] = {
+      &message_tag<Ms>..., nullptr};
+  static constexpr message_filter filter{types, sizeof...(Ms)};
+};
+
+/// Suspended in `receive`, `serve` or `until_stop`; lives in the frame.
+struct receiver : wait {
+  enum class event : unsigned char { message, empty, timeout };
+
+  explicit receiver(cell& c, const message_filter* only) noexcept
+      : owner{&c}, filter{only} {}
+
+  cell* owner;
+  /// Null: any message.
+  const message_filter* filter;
+  /// Takes what the wait was for and gives the frame to resume; null when it
+  /// wants the next message instead. Strand.
+  std::coroutine_handle<> (*deliver)(receiver&, event, envelope*) = nullptr;
+  timer* alarm = nullptr;
+};
+
+/// What `receive` finds when it looks before it suspends.
+struct poll_result {
+  enum kind : unsigned char { message, empty, wait } what;
+  envelope* found;
+};
+
+/// Looks for a message. Throws `std::logic_error` when called from anything
+/// but the actor's own coroutine. Strand.
+poll_result poll(receiver& r);
+/// Suspends until `deliver` is called; `timeout` negative: none. Strand.
+void suspend(receiver& r, fiber& f, duration timeout);
+/// The fiber that runs the actor's body.
+fiber& main_fiber(cell& c) noexcept;
+/// Marks that a coroutine handler runs, which a stop waits for. Strand.
+void enter_handler(cell& c) noexcept;
+void leave_handler(cell& c) noexcept;
+
+/// The payload, when the envelope carries an `M`: by address of its type.
+template <class M>
+M* payload_here(envelope* e) noexcept {
+  if (e->type == &told<M>::type_of) return &static_cast<told<M>*>(e)->payload;
+  if (e->type->message == &message_tag<M>)
+    return static_cast<M*>(e->type->payload(e));
+  return nullptr;
+}
+/// As above, for an `M` from another shared library.
+template <class M>
+M* payload_elsewhere(envelope* e) noexcept {
+  if (*e->type->message->info == typeid(M))
+    return static_cast<M*>(e->type->payload(e));
+  return nullptr;
+}
+
+}  // namespace actors::detail

@@ -1,0 +1,286 @@
+/// What an actor is made from: options, callable and arguments.
+#pragma once
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <functional>
+#include <new>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "actors/detail/handler.hpp"
+#include "actors/detail/receiver.hpp"
+#include "actors/dispatcher.hpp"
+#include "actors/fwd.hpp"
+#include "actors/ref.hpp"
+#include "actors/task.hpp"
+
+namespace actors {
+
+/// How one actor is to live. All have defaults: `{.name = "log"}`.
+struct spawn_options {
+  /// Its name below its parent, not empty, without `/`. Default: `$` and a
+  /// number.
+  std::string name = {};
+  /// Where it runs.
+  actors::placement placement = {};
+  /// How long a stop may take before it becomes a kill; not negative. Default:
+  /// the system's.
+  std::optional<duration> stop_timeout = {};
+  /// Messages handled in a row before others get their turn; at least 1.
+  /// Default: the system's.
+  std::optional<std::size_t> throughput = {};
+};
+
+/// Names, in a compile error, a callable whose first parameter is no
+/// `actors::context<…>` by value.
+template <class F>
+struct actor_function_must_take_a_context_first;
+/// Names, in a compile error, an actor function that does not return
+/// `actors::task<>`.
+template <class R>
+struct actor_function_must_return_task;
+/// Names, in a compile error, arguments that the actor function cannot take.
+template <class F, class... Args>
+struct arguments_do_not_fit_the_actor_function;
+/// Names, in a compile error, an argument of `spawn` that cannot be copied for
+/// a restart; `spawn_once` moves it in.
+template <class Arg>
+struct spawn_copies_its_arguments_for_restarts_use_spawn_once;
+/// Names, in a compile error, a reference parameter, which would dangle: take
+/// it by value, or give `std::ref` to what outlives the actor.
+template <class Parameter>
+struct actor_parameter_would_dangle_take_it_by_value;
+/// Names, in a compile error, a view parameter given an owner: the view would
+/// dangle. Take the owner by value.
+template <class Parameter, class Arg>
+struct actor_parameter_would_view_a_temporary_take_it_by_value;
+
+namespace detail {
+
+/// What the runtime knows of a kind of actor without knowing its types.
+struct actor_type {
+  const std::type_info* name;
+  const message_filter* accepts;
+  /// Makes the body of a new incarnation; nothing of it has run.
+  task<> (*start)(void* holder, cell& self);
+  /// Destroys the callable and its arguments.
+  void (*destroy)(void* holder) noexcept;
+  std::size_t size;
+  std::size_t align;
+  /// Made by `spawn_once`: no second incarnation.
+  bool once;
+};
+
+/// Creates a cell whose holder is still raw memory. `parent` null: a child of
+/// `/user`. Throws `std::invalid_argument` for bad options.
+cell& create_cell(system_core& system, cell* parent, const actor_type& type,
+                  const spawn_options* options);
+void* holder_of(cell& c) noexcept;
+/// Starts what `create_cell` made; gives a counted handle. The caller's count
+/// is gone.
+cell_ptr launch(cell& c) noexcept;
+/// Drops what `create_cell` made, when the holder could not be built.
+void discard(cell& c) noexcept;
+
+/// `R f(context<Ms...>, Ps...)`
+template <class Parameters>
+struct actor_parameters {
+  static constexpr bool valid = false;
+};
+template <class... Ms, class... Ps>
+struct actor_parameters<std::tuple<context<Ms...>, Ps...>> {
+  static constexpr bool valid = true;
+  using context_type = context<Ms...>;
+  using ref_type = actor_ref<Ms...>;
+  using messages = message_set<Ms...>;
+  using rest = std::tuple<Ps...>;
+};
+
+template <class F, bool = signature<F>::known>
+struct actor_traits : actor_parameters<void> {};
+template <class F>
+struct actor_traits<F, true>
+    : actor_parameters<typename signature<F>::parameters> {
+  using result = typename signature<F>::result;
+};
+
+template <class T>
+struct is_reference_wrapper : std::false_type {};
+template <class T>
+struct is_reference_wrapper<std::reference_wrapper<T>> : std::true_type {};
+
+/// A parameter that only looks at what an argument owns: a trivially copyable
+/// range over the elements of one that is not.
+template <class P, class Arg>
+concept views =
+    std::is_trivially_copyable_v<P> && !std::is_trivially_copyable_v<Arg> &&
+    requires(P p, Arg a) {
+  p.data();
+  p.size();
+  a.data();
+};
+
+template <class Params, class... Args>
+struct check_parameters;
+template <class... Ps, class... Args>
+struct check_parameters<std::tuple<Ps...>, Args...> {
+  template <class P, class Arg>
+  static constexpr bool one() {
+    if constexpr (std::is_reference_v<P> && !is_reference_wrapper<Arg>::value) {
+      (void)sizeof(actor_parameter_would_dangle_take_it_by_value<P>);
+      return false;
+    } else if constexpr (views<P, Arg>) {
+      (void)sizeof(
+          actor_parameter_would_view_a_temporary_take_it_by_value<P, Arg>);
+      return false;
+    } else {
+      return true;
+    }
+  }
+  template <std::size_t I = 0>
+  static constexpr bool all() {
+    if constexpr (I == sizeof...(Ps) || I == sizeof...(Args)) {
+      return true;
+    } else if constexpr (!one<std::tuple_element_t<I, std::tuple<Ps...>>,
+                              std::tuple_element_t<I, std::tuple<Args...>>>()) {
+      return false;
+    } else {
+      return all<I + 1>();
+    }
+  }
+};
+
+template <class Arg, class... Rest>
+constexpr bool check_copyable() {
+  if constexpr (!std::is_copy_constructible_v<Arg>) {
+    (void)sizeof(spawn_copies_its_arguments_for_restarts_use_spawn_once<Arg>);
+    return false;
+  } else if constexpr (sizeof...(Rest) != 0) {
+    return check_copyable<Rest...>();
+  } else {
+    return true;
+  }
+}
+
+template <bool Once, class... Args>
+constexpr bool check_copies() {
+  if constexpr (Once)
+    return true;
+  else
+    return check_copyable<Args...>();
+}
+
+/// One `error:` line for the first mistake in a spawn; true when there is
+/// none. `F` and `Args` are decayed.
+template <bool Once, class F, class... Args>
+constexpr bool check_spawn() {
+  using traits = actor_traits<F>;
+  if constexpr (!traits::valid) {
+    (void)sizeof(actor_function_must_take_a_context_first<F>);
+    return false;
+  } else if constexpr (!std::is_same_v<typename traits::result, task<>>) {
+    (void)sizeof(actor_function_must_return_task<typename traits::result>);
+    return false;
+  } else if constexpr (!check_parameters<typename traits::rest,
+                                         Args...>::all()) {
+    return false;
+  } else if constexpr (!check_copies<Once, F, Args...>()) {
+    return false;
+  } else if constexpr (!std::is_invocable_v<F&, typename traits::context_type,
+                                            Args&&...>) {
+    (void)sizeof(arguments_do_not_fit_the_actor_function<F, Args...>);
+    return false;
+  } else {
+    return true;
+  }
+}
+
+/// Owns the callable and the arguments for as long as the actor lives, and
+/// gives each incarnation its own copy.
+template <bool Once, class F, class... Args>
+class behaviour {
+  using context_type = typename actor_traits<F>::context_type;
+  /// A closure's frame refers to the closure, so its copy has to stay.
+  static constexpr bool keeps_copy = std::is_class_v<F> && !std::is_empty_v<F>;
+
+ public:
+  template <class G, class... As>
+  explicit behaviour(G&& f, As&&... args)
+      : f_(std::forward<G>(f)), args_(std::forward<As>(args)...) {}
+
+  static task<> start(void* holder, cell& self) {
+    auto& b = *static_cast<behaviour*>(holder);
+    if constexpr (Once)
+      return b.call(b.f_, self, std::move(b.args_),
+                    std::index_sequence_for<Args...>{});
+    else if constexpr (keeps_copy)
+      return b.call(b.current_.emplace(b.f_), self, b.args_,
+                    std::index_sequence_for<Args...>{});
+    else
+      return b.call(b.f_, self, b.args_, std::index_sequence_for<Args...>{});
+  }
+  static void destroy(void* holder) noexcept {
+    static_cast<behaviour*>(holder)->~behaviour();
+  }
+
+ private:
+  template <class Tuple, std::size_t... I>
+  task<> call(F& f, cell& self, Tuple&& args, std::index_sequence<I...>) {
+    if constexpr (Once)
+      return f(context_type{self}, std::get<I>(std::move(args))...);
+    else
+      return f(context_type{self}, Args(std::get<I>(args))...);
+  }
+
+  struct none {};
+  [[no_unique_address]] F f_;
+  [[no_unique_address]] std::tuple<Args...> args_;
+  [[no_unique_address]] std::conditional_t<keeps_copy && !Once,
+                                           std::optional<F>, none>
+      current_;
+};
+
+template <bool Once, class F, class... Args>
+cell_ptr spawn_cell(system_core& system, cell* parent,
+                    const spawn_options* options, F&& f, Args&&... args) {
+  using holder = behaviour<Once, std::decay_t<F>, std::decay_t<Args>...>;
+  static constexpr actor_type type{
+      &typeid(std::decay_t<F>),
+      &actor_traits<std::decay_t<F>>::messages::filter,
+      &holder::start,
+      &holder::destroy,
+      sizeof(holder),
+      alignof(holder),
+      Once};
+  cell& c = create_cell(system, parent, type, options);
+  try {
+    ::new (holder_of(c))
+        holder(std::forward<F>(f), std::forward<Args>(args)...);
+  } catch (...) {
+    discard(c);
+    throw;
+  }
+  return launch(c);
+}
+
+/// `spawn` of a system or a context, after its checks.
+template <bool Once, class F, class... Args>
+auto spawn_checked(system_core& system, cell* parent,
+                   const spawn_options* options, F&& f, Args&&... args) {
+  if constexpr (check_spawn<Once, std::decay_t<F>, std::decay_t<Args>...>()) {
+    using ref = typename actor_traits<std::decay_t<F>>::ref_type;
+    return ref{spawn_cell<Once>(system, parent, options, std::forward<F>(f),
+                                std::forward<Args>(args)...)};
+  } else {
+    return anything{};
+  }
+}
+
+}  // namespace detail
+
+}  // namespace actors

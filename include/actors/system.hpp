@@ -1,0 +1,256 @@
+/// `actor_system`: owns or borrows threads, and everything that lives in it.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <initializer_list>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "actors/context.hpp"
+#include "actors/dead_letter.hpp"
+#include "actors/dispatcher.hpp"
+#include "actors/exit_reason.hpp"
+#include "actors/fwd.hpp"
+#include "actors/operation.hpp"
+#include "actors/ref.hpp"
+#include "actors/result.hpp"
+#include "actors/spawn.hpp"
+#include "actors/task.hpp"
+
+namespace actors {
+
+/// How a system is to run. All have defaults: `{.threads = 2}`.
+struct system_options {
+  /// Threads of its own, 1 to 1024. Default: one a core. Not for guests.
+  std::optional<std::size_t> threads = {};
+  /// How they run actors. Not for guests, which are always `shared`.
+  actors::dispatcher dispatcher = actors::dispatcher::pool();
+  /// Messages an actor handles in a row before others get their turn; at
+  /// least 1.
+  std::size_t throughput = 64;
+  /// How long an actor's stop may take before it becomes a kill; not negative.
+  duration stop_timeout = std::chrono::seconds{5};
+  /// How long a kill may take before the actor is abandoned; not negative.
+  duration kill_timeout = std::chrono::seconds{1};
+  /// Where log lines go, called from any thread; by default standard error.
+  /// An empty function is silence.
+  std::optional<std::function<void(std::string_view)>> log = {};
+  /// Dead letters logged a second at the most; the others are only counted.
+  std::size_t dead_letters_logged_per_second = 10;
+};
+
+/// Names, in a compile error, what a system is to be a guest on: an
+/// `asio::io_context`, after `#include <actors/asio.hpp>`.
+template <class Context>
+struct guest_system_needs_actors_asio_hpp_and_an_io_context;
+
+namespace detail {
+
+/// Defined by <actors/asio.hpp>.
+template <class Context>
+struct guest_bridge;
+
+template <class Context>
+concept guest_bridged = requires {
+  sizeof(guest_bridge<Context>);
+};
+
+system_core* make_system(const system_options& options);
+/// Throws `would_deadlock` on a thread of the runtime, `std::logic_error` for
+/// a guest.
+void check_run(system_core& core);
+
+/// Where `system.run` waits for the value of the main actor.
+template <class T>
+class run_state {
+ public:
+  void set(result<T> value) {
+    std::lock_guard lock{mutex_};
+    value_.emplace(std::move(value));
+    ended_.notify_one();
+  }
+  result<T> wait() {
+    std::unique_lock lock{mutex_};
+    ended_.wait(lock, [&] { return value_.has_value(); });
+    return std::move(*value_);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  std::optional<result<T>> value_;
+};
+
+/// Gives the value to a `run_state`; its end without one is an error too, so
+/// that a main actor that is killed does not leave its caller waiting.
+template <class T>
+class run_promise {
+ public:
+  explicit run_promise(run_state<T>& s) noexcept : state_{&s} {}
+  run_promise(run_promise&& other) noexcept
+      : state_{std::exchange(other.state_, nullptr)} {}
+  run_promise& operator=(run_promise&&) = delete;
+  ~run_promise() {
+    if (state_) state_->set(result<T>{errc::actor_stopped});
+  }
+  void set(result<T> value) {
+    std::exchange(state_, nullptr)->set(std::move(value));
+  }
+
+ private:
+  run_state<T>* state_;
+};
+
+template <class Context, class Task>
+struct main_actor;
+template <class... Ms, class T>
+struct main_actor<context<Ms...>, task<T>> {
+  using value_type = T;
+  template <class F, class... Args>
+  static task<> body(context<Ms...> self, run_promise<T> promise, F f,
+                     Args... args) {
+    std::exception_ptr error;
+    try {
+      if constexpr (std::is_void_v<T>) {
+        co_await f(std::move(self), std::move(args)...);
+        promise.set({});
+      } else {
+        T value = co_await f(std::move(self), std::move(args)...);
+        promise.set(std::move(value));
+      }
+    } catch (...) {
+      error = std::current_exception();
+    }
+    if (error) promise.set(std::move(error));
+  }
+};
+
+}  // namespace detail
+
+/// A system of actors: its own threads, or a guest on a user's `io_context`.
+///
+/// Everything in it may be called from any thread. Its destructor drains a
+/// system with its own threads: what was told is handled, then all actors are
+/// stopped, for at most `stop_timeout` before they are terminated. A guest's
+/// destructor asks for the end and returns.
+class actor_system {
+ public:
+  /// Starts the threads. `std::invalid_argument` for options out of range.
+  explicit actor_system(const system_options& options = {});
+  /// A guest on an `asio::io_context` of the user's, run by one thread or by
+  /// many; needs `#include <actors/asio.hpp>`.
+  template <class Context>
+  explicit actor_system(Context& context, const system_options& options = {})
+      : actor_system{guest(context, options)} {}
+  actor_system(const actor_system&) = delete;
+  actor_system& operator=(const actor_system&) = delete;
+  ~actor_system();
+
+  /// Starts an actor below `/user`; see `context::spawn`. On a system that has
+  /// been terminated it gives a ref that has already ended.
+  template <class F, class... Args>
+  requires(!std::is_convertible_v<F, spawn_options>) auto spawn(
+      F&& f, Args&&... args) {
+    return detail::spawn_checked<false>(*core_, nullptr, nullptr,
+                                        std::forward<F>(f),
+                                        std::forward<Args>(args)...);
+  }
+  template <class F, class... Args>
+  auto spawn(const spawn_options& options, F&& f, Args&&... args) {
+    return detail::spawn_checked<false>(*core_, nullptr, &options,
+                                        std::forward<F>(f),
+                                        std::forward<Args>(args)...);
+  }
+  template <class F, class... Args>
+  requires(!std::is_convertible_v<F, spawn_options>) auto spawn_once(
+      F&& f, Args&&... args) {
+    return detail::spawn_checked<true>(*core_, nullptr, nullptr,
+                                       std::forward<F>(f),
+                                       std::forward<Args>(args)...);
+  }
+  template <class F, class... Args>
+  auto spawn_once(const spawn_options& options, F&& f, Args&&... args) {
+    return detail::spawn_checked<true>(*core_, nullptr, &options,
+                                       std::forward<F>(f),
+                                       std::forward<Args>(args)...);
+  }
+
+  /// Runs `task<T> f(context<…>, args…)` as an actor, blocks until it ends and
+  /// gives its value, or throws what it threw; `errc::actor_stopped` when it
+  /// was stopped first. On a thread of the runtime: `errc::would_deadlock`;
+  /// for a guest: `std::logic_error`.
+  template <class F, class... Args>
+  auto run(F&& f, Args&&... args) {
+    using function = std::decay_t<F>;
+    using traits = detail::actor_traits<function>;
+    using main = detail::main_actor<typename traits::context_type,
+                                    typename traits::result>;
+    using value = typename main::value_type;
+    detail::check_run(*core_);
+    detail::run_state<value> state;
+    (void)spawn_once(&main::template body<function, std::decay_t<Args>...>,
+                     detail::run_promise<value>{state}, std::forward<F>(f),
+                     std::forward<Args>(args)...);
+    return state.wait().value();
+  }
+
+  /// Stops all actors, children first. Blocks until they have ended; on a
+  /// thread of the runtime, and for a guest, it only asks for that.
+  void terminate();
+  /// Blocks until the system has ended, by `terminate`, a signal or a failure.
+  /// On a thread of the runtime: `errc::would_deadlock`; for a guest:
+  /// `std::logic_error`.
+  void wait();
+  /// Asks for the end now; what it gives is ready when all actors have ended.
+  operation<exit_reason> async_terminate();
+  /// Terminates at the first of these signals, `{SIGINT, SIGTERM}` say.
+  void stop_on_signals(std::initializer_list<int> signals);
+
+  /// How many messages have become dead letters.
+  std::uint64_t dead_letter_count() const noexcept;
+  /// Gives each dead letter to a function, called on the thread where it came
+  /// to be; it must not throw. Gives a number for `unsubscribe`.
+  std::uint64_t on_dead_letter(std::function<void(const dead_letter&)> f);
+  /// Gives each dead letter to an actor, until it has ended.
+  std::uint64_t on_dead_letter(actor_ref<dead_letter> subscriber);
+  void unsubscribe(std::uint64_t subscription) noexcept;
+
+  /// The guardian of the actors spawned here, `/user`.
+  any_actor_ref user() const noexcept;
+
+  /// For the runtime.
+  detail::system_core& core() const noexcept { return *core_; }
+  explicit actor_system(detail::system_core* core) noexcept;
+
+ private:
+  friend class detail::system_core;
+  struct view {};
+  actor_system(view, detail::system_core* core) noexcept
+      : core_{core}, owner_{false} {}
+
+  template <class Context>
+  static detail::system_core* guest(Context& context,
+                                    const system_options& options) {
+    if constexpr (detail::guest_bridged<Context>) {
+      return detail::guest_bridge<Context>::make(context, options);
+    } else {
+      (void)sizeof(
+          guest_system_needs_actors_asio_hpp_and_an_io_context<Context>);
+      return nullptr;
+    }
+  }
+
+  detail::system_core* core_;
+  int exceptions_ = std::uncaught_exceptions();
+  bool owner_ = true;
+};
+
+}  // namespace actors

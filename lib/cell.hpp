@@ -1,0 +1,226 @@
+/// The cell: the fixed part of an actor, its mailbox, its life.
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/detail/cell_base.hpp"
+#include "actors/detail/envelope.hpp"
+#include "actors/detail/fiber.hpp"
+#include "actors/detail/receiver.hpp"
+#include "actors/exit_reason.hpp"
+#include "actors/spawn.hpp"
+#include "lane.hpp"
+
+namespace actors::detail {
+
+class scheduler;
+class system_core;
+struct timer;
+
+enum class lane_id : std::uint8_t { user, system };
+
+/// What few cells need.
+struct cell_extras {
+  std::string name;
+  std::optional<duration> stop_timeout;
+  std::exception_ptr error;
+  /// Operations that wait for the start and for the end.
+  std::vector<ask_state*> started;
+  std::vector<ask_state*> stopped;
+  /// Selective receive: the last message seen by the last scan, which looked
+  /// for `scanned_for` and found nothing up to there.
+  const message_filter* scanned_for = nullptr;
+  envelope* scanned_to = nullptr;
+  /// Runs while a stop or a kill is waited for.
+  timer* deadline = nullptr;
+};
+
+/// An actor. It alone resumes the actor's coroutines.
+///
+/// Everything in it belongs to its strand, but for the two lanes, through
+/// which all others reach it, and the count of references. It has ended for
+/// good when both lanes are closed and every wake owed to it has come: then
+/// nobody but holders of references knows it any more.
+///
+///            launch        first message loop     stop, drain, body ends
+///   created -------> running ----------> (ready) ------------> ending
+///                       |                                         |
+///                       +---- kill ------------------------> ended
+class cell
+    : public cell_base,
+      /// Its link in a run queue, and in the end the news for its parent.
+      private system_node {
+  enum class stop_phase : std::uint8_t {
+    no,
+    /// What is in the mailbox is still handled.
+    drain,
+    /// The message in hand is finished, then the children end.
+    requested,
+    /// The body has been told, or is about to be.
+    told,
+  };
+
+ public:
+  cell(scheduler& home, const actor_type& type) noexcept;
+  ~cell();
+
+  // --- any thread ---------------------------------------------------------
+
+  /// False when the mailbox is closed.
+  bool push_user(envelope* e) noexcept;
+  /// False when the cell has ended.
+  bool push_system(system_node& n) noexcept;
+  /// Closes the mailbox.
+  void close() noexcept { user_.close(); }
+
+  scheduler& home() const noexcept { return *home_; }
+  system_core& core() const noexcept;
+  const actor_type& type() const noexcept { return *type_; }
+  cell* parent() const noexcept { return parent_; }
+  std::string path() const;
+  /// How it ended; only after `push_system` was refused.
+  exit_reason why() const;
+
+  /// Links of the list of wakes of a worker, one a lane.
+  std::uintptr_t wake_link[2] = {0, 0};
+
+  // --- strand ---------------------------------------------------------------
+
+  /// A wake has come.
+  void woken(lane_id which) noexcept {
+    which == lane_id::user ? user_.woken() : system_.woken();
+  }
+  /// A turn: system messages, then up to `throughput` messages.
+  void run() noexcept;
+  /// As above, out of a run queue.
+  void run_queued() noexcept {
+    queued_ = false;
+    run();
+  }
+  bool queued() const noexcept { return queued_; }
+  /// The operation that `f` waited for has ended, in a handler of Asio.
+  void completed(fiber& f, wait& w) noexcept;
+  /// As above, inside of a turn.
+  void resume(fiber& f, wait& w) noexcept;
+
+  /// Links a child that has not run.
+  void adopt(cell& child) noexcept;
+  void stop_requested(bool drain) noexcept;
+  void kill_requested() noexcept;
+  void mark_ready() noexcept;
+  void wait_for_start(ask_state& s);
+  void wait_for_end(ask_state& s);
+
+  poll_result poll(receiver& r);
+  void suspend(receiver& r, fiber& f, duration timeout);
+  void receive_expired() noexcept;
+
+  bool stopping() const noexcept {
+    return stop_ != stop_phase::no || body_ended_ || killed_;
+  }
+  bool failing() const noexcept { return kind_ == exit_reason::failed; }
+  bool killed() const noexcept { return killed_; }
+  bool take_abort() noexcept {
+    const bool pending = abort_pending_;
+    abort_pending_ = false;
+    return pending;
+  }
+  bool abort_pending() const noexcept { return abort_pending_; }
+  void enter_handler() noexcept { in_handler_ = true; }
+  void leave_handler() noexcept { in_handler_ = false; }
+  fiber& main() noexcept { return main_; }
+  cell_extras& extras();
+  const cell_extras* extras_if_any() const noexcept { return extras_.get(); }
+  std::uint32_t next_child_number() noexcept;
+
+  /// Destroys what is left of an actor whose `io_context` is going.
+  void tear_down() noexcept;
+
+ private:
+  friend class scheduler;
+  friend cell& create_cell(system_core&, cell*, const actor_type&,
+                           const spawn_options*);
+  friend cell_ptr launch(cell&) noexcept;
+  friend void discard(cell&) noexcept;
+
+  class turn;
+
+  void work() noexcept;
+  bool step() noexcept;
+  bool sleep() noexcept;
+  bool take_system() noexcept;
+  void start_body() noexcept;
+  void run_frame(std::coroutine_handle<> frame) noexcept;
+  void body_done() noexcept;
+  bool step_kill() noexcept;
+  bool step_end() noexcept;
+  bool step_stop() noexcept;
+  bool deliver_next() noexcept;
+  void deliver(receiver& r, receiver::event what, envelope* e) noexcept;
+  envelope* next_message(const message_filter* filter) noexcept;
+  envelope* scan(const message_filter& filter) noexcept;
+  bool refill() noexcept;
+  bool children_ended() noexcept;
+  void kill_children() noexcept;
+  void free_frames() noexcept;
+  void end_unstarted() noexcept;
+  void flush_mailbox() noexcept;
+  void drop_hand(errc why) noexcept;
+  void limit(duration d, void (*expire)(cell&) noexcept) noexcept;
+  void unlimit() noexcept;
+  void report_late(const char* what) noexcept;
+  void abandon() noexcept;
+  void publish_end() noexcept;
+  bool finish() noexcept;
+  void child_ended(cell& child) noexcept;
+  static void child_ended_arrives(cell& parent, system_node& n) noexcept;
+
+  lane<envelope> user_;
+  lane<system_node> system_;
+  /// Taken from the lane, or told by actors of the same thread.
+  queue<envelope> inbox_;
+  queue<system_node> local_system_;
+  scheduler* home_;
+  const actor_type* type_;
+  /// Counted, so that a parent's memory outlives its children's.
+  cell* parent_ = nullptr;
+  cell* first_child_ = nullptr;
+  cell* next_sibling_ = nullptr;
+  cell* previous_sibling_ = nullptr;
+  std::unique_ptr<cell_extras> extras_;
+  fiber main_;
+  std::coroutine_handle<promise<void>> body_;
+  receiver* receiver_ = nullptr;
+  std::uint32_t children_made_ = 0;
+  std::uint32_t number_ = 0;
+  std::uint32_t throughput_;
+  std::uint32_t budget_ = 0;
+  exit_reason::kind kind_ = exit_reason::normal;
+  stop_phase stop_ = stop_phase::no;
+  bool queued_ : 1 = false;
+  bool started_ : 1 = false;
+  bool ready_ : 1 = false;
+  bool body_ended_ : 1 = false;
+  bool in_handler_ : 1 = false;
+  bool abort_pending_ : 1 = false;
+  bool killed_ : 1 = false;
+  bool kill_sent_ : 1 = false;
+  bool published_ : 1 = false;
+  bool ended_ : 1 = false;
+  bool abandoned_ : 1 = false;
+  bool flushed_ : 1 = false;
+  /// As its parent sees it: in the list of children; told to stop; ended.
+  bool linked_ : 1 = false;
+  bool told_to_stop_ : 1 = false;
+  bool end_seen_ : 1 = false;
+};
+
+inline cell& to_cell(cell_base& c) noexcept { return static_cast<cell&>(c); }
+
+}  // namespace actors::detail

@@ -1,0 +1,45 @@
+/// The dispatcher `shared`: any number of threads on one `io_context`, an
+/// explicit strand an actor.
+#pragma once
+
+#include <mutex>
+
+#include "scheduler.hpp"
+
+namespace actors::detail {
+
+/// The one context of a shared system; the `io_context` may be the user's.
+class shared_scheduler final : public scheduler {
+ public:
+  using strand = net::strand<net::io_context::executor_type>;
+
+  shared_scheduler(system_core& core, net::io_context& io)
+      : scheduler{core, false, true}, io_{&io}, alarm_{std::in_place, io} {}
+
+  std::size_t cell_size() const noexcept override;
+  cell* make_cell(void* memory, const actor_type& type) override;
+  void end_cell(cell& c) noexcept override;
+  void destroy_cell(cell& c) noexcept override;
+  void wake(cell& c, lane_id which) noexcept override;
+  net::any_io_executor executor(cell& c) override;
+  void alarm(time_point due) override;
+
+  /// The `io_context` is going: nothing is posted to it any more.
+  void close() noexcept;
+  bool runs_here() const noexcept {
+    return io_ && io_->get_executor().running_in_this_thread();
+  }
+
+ protected:
+  void post_run(cell& c) noexcept override;
+
+ private:
+  void start_alarm(time_point due);
+
+  net::io_context* io_;
+  std::mutex mutex_;
+  std::optional<net::steady_timer> alarm_;
+  time_point alarm_at_ = time_point::max();
+};
+
+}  // namespace actors::detail

@@ -1,0 +1,290 @@
+#include "actors/system.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "cell.hpp"
+#include "names.hpp"
+#include "scheduler.hpp"
+#include "system_core.hpp"
+
+namespace actors {
+
+namespace detail {
+
+namespace {
+
+void check_throughput(std::size_t value) {
+  if (value < 1 || value > 1'000'000)
+    throw std::invalid_argument("throughput has to be 1 to 1000000, not " +
+                                std::to_string(value));
+}
+
+void check_timeout(const char* name, duration value) {
+  if (value < duration::zero())
+    throw std::invalid_argument(std::string{name} + " may not be negative");
+}
+
+/// `/user`: waits, and owns everybody else.
+task<> guardian_body(context<> self) { co_await self.until_stop(); }
+
+}  // namespace
+
+void check_options(const system_options& o) {
+  if (o.threads && (*o.threads < 1 || *o.threads > 1024))
+    throw std::invalid_argument("threads has to be 1 to 1024, not " +
+                                std::to_string(*o.threads));
+  check_throughput(o.throughput);
+  check_timeout("stop_timeout", o.stop_timeout);
+  check_timeout("kill_timeout", o.kill_timeout);
+}
+
+void check_options(const spawn_options& o) {
+  if (o.name.find('/') != std::string::npos)
+    throw std::invalid_argument("an actor's name may not contain '/': \"" +
+                                o.name + "\"");
+  if (o.throughput) check_throughput(*o.throughput);
+  if (o.stop_timeout) check_timeout("stop_timeout", *o.stop_timeout);
+}
+
+/// Waits for signals on a context of the system's, until the system ends.
+class system_core::signals
+    : public std::enable_shared_from_this<system_core::signals> {
+ public:
+  signals(net::any_io_executor executor, system_core& core)
+      : set_{std::move(executor)}, core_{&core} {}
+
+  void add(int signal) { set_.add(signal); }
+  void start() {
+    set_.async_wait([self = shared_from_this()](std::error_code e, int n) {
+      if (e || !self->core_) return;
+      self->core_->log("signal " + std::to_string(n) + ": stopping");
+      self->core_->stop();
+    });
+  }
+  /// On the executor.
+  void end() {
+    core_ = nullptr;
+    std::error_code ignored;
+    set_.cancel(ignored);
+  }
+  net::any_io_executor executor() { return set_.get_executor(); }
+
+ private:
+  net::signal_set set_;
+  system_core* core_;
+};
+
+system_core::system_core(const system_options& options, kind k)
+    : options_{options},
+      throughput_{static_cast<std::uint32_t>(options.throughput)},
+      kind_{k},
+      facade_{actor_system::view{}, this},
+      letters_{*this, options.dead_letters_logged_per_second} {
+  check_options(options);
+}
+
+system_core::~system_core() = default;
+
+void system_core::start_guardian() {
+  // Made by hand: it has no parent, and nobody starts it from an actor.
+  using holder = behaviour<true, decltype(&guardian_body)>;
+  static constexpr actor_type type{&typeid(&guardian_body),
+                                   &message_set<>::filter,
+                                   &holder::start,
+                                   &holder::destroy,
+                                   sizeof(holder),
+                                   alignof(holder),
+                                   true};
+  guardian_ = &make_root(*this, *schedulers_.front(), type);
+  ::new (holder_of(*guardian_)) holder(&guardian_body);
+  guardian_->extras().name = "user";
+  add_ref();             // the guardian's, until its memory goes
+  guardian_->add_ref();  // the owner's
+  guardian_->home().wake(*guardian_, lane_id::system);
+}
+
+scheduler& system_core::place(cell* parent,
+                              const spawn_options* options) noexcept {
+  const long where =
+      options ? options->placement.value() : placement::automatic;
+  if (where >= 0) return context(static_cast<std::size_t>(where));
+  if (parent && where != placement::turn) return parent->home();
+  if (schedulers_.size() == 1) return *schedulers_.front();
+  return context(turn_.fetch_add(1, std::memory_order_relaxed));
+}
+
+duration system_core::stop_timeout(const cell& c) const noexcept {
+  const cell_extras* x = c.extras_if_any();
+  return x && x->stop_timeout ? *x->stop_timeout : options_.stop_timeout;
+}
+
+void system_core::log(std::string_view line) const noexcept {
+  try {
+    if (!options_.log)
+      std::fprintf(stderr, "actors: %.*s\n", static_cast<int>(line.size()),
+                   line.data());
+    else if (*options_.log)
+      (*options_.log)(line);
+  } catch (...) {
+    // A log that throws has said enough.
+  }
+}
+
+void system_core::report_failure(cell& c,
+                                 const std::exception_ptr& e) noexcept {
+  try {
+    log(c.path() + " failed: " + describe(e));
+  } catch (...) {
+  }
+}
+
+bool system_core::on_runtime_thread() const noexcept {
+  return here.home || here.running;
+}
+
+void system_core::stop_on_signals(std::initializer_list<int> numbers) {
+  std::lock_guard lock{mutex_};
+  if (ended_) return;
+  if (!signals_) {
+    scheduler& first = *schedulers_.front();
+    signals_ = std::make_shared<signals>(first.executor(*guardian_), *this);
+  }
+  for (int n : numbers) signals_->add(n);
+  signals_->start();
+}
+
+void system_core::guardian_ended() noexcept {
+  std::shared_ptr<signals> last;
+  {
+    std::lock_guard lock{mutex_};
+    last = std::exchange(signals_, nullptr);
+  }
+  // On the guardian's strand, which is the signals' executor.
+  if (last) last->end();
+  std::lock_guard lock{mutex_};
+  ended_ = true;
+  ended_changed_.notify_all();
+}
+
+void system_core::drain() noexcept {
+  draining_.store(true, std::memory_order_relaxed);
+  request_drain(guardian_);
+}
+
+void system_core::stop() noexcept {
+  draining_.store(false, std::memory_order_relaxed);
+  request_stop(guardian_);
+}
+
+bool system_core::wait_until_ended(std::optional<duration> timeout) noexcept {
+  std::unique_lock lock{mutex_};
+  if (!timeout) {
+    ended_changed_.wait(lock, [&] { return ended_; });
+    return true;
+  }
+  return ended_changed_.wait_for(lock, *timeout, [&] { return ended_; });
+}
+
+system_core* make_system(const system_options& options) {
+  return make_owner(options);
+}
+
+void check_run(system_core& core) {
+  if (core.which() != system_core::kind::owner)
+    throw std::logic_error(
+        "a guest never blocks: spawn an actor and run the io_context instead");
+  if (core.on_runtime_thread())
+    throw_error(make_error_code(errc::would_deadlock));
+}
+
+}  // namespace detail
+
+actor_system::actor_system(const system_options& options)
+    : actor_system{detail::make_system(options)} {}
+
+actor_system::actor_system(detail::system_core* core) noexcept : core_{core} {}
+
+actor_system::~actor_system() {
+  if (!owner_) return;
+  detail::system_core* core = core_;
+  if (core->which() != detail::system_core::kind::owner) {
+    core->stop();
+    core->guardian().release();
+    core->release();
+    return;
+  }
+  const bool unwinding = std::uncaught_exceptions() > exceptions_;
+  auto end = [core, unwinding] {
+    bool ended = false;
+    if (!unwinding) {
+      core->drain();
+      ended = core->wait_until_ended(core->stop_timeout(core->guardian()));
+    }
+    if (!ended) {
+      core->stop();
+      core->wait_until_ended({});
+    }
+    core->shut_down();
+    core->guardian().release();
+    core->release();
+  };
+  // A system destroyed by one of its own actors cannot wait here for itself.
+  if (core->on_runtime_thread())
+    std::thread{end}.detach();
+  else
+    end();
+}
+
+void actor_system::terminate() {
+  core_->stop();
+  if (core_->which() == detail::system_core::kind::owner &&
+      !core_->on_runtime_thread())
+    core_->wait_until_ended({});
+}
+
+void actor_system::wait() {
+  detail::check_run(*core_);
+  core_->wait_until_ended({});
+}
+
+operation<exit_reason> actor_system::async_terminate() {
+  core_->stop();
+  return user().stopped();
+}
+
+void actor_system::stop_on_signals(std::initializer_list<int> signals) {
+  core_->stop_on_signals(signals);
+}
+
+std::uint64_t actor_system::dead_letter_count() const noexcept {
+  return core_->letters().count();
+}
+std::uint64_t actor_system::on_dead_letter(
+    std::function<void(const dead_letter&)> f) {
+  return core_->letters().subscribe([f = std::move(f)](const dead_letter& d) {
+    f(d);
+    return true;
+  });
+}
+std::uint64_t actor_system::on_dead_letter(actor_ref<dead_letter> subscriber) {
+  return core_->letters().subscribe([subscriber](const dead_letter& d) {
+    // Not `tell`: its own dead letter would come back here for ever.
+    auto* e = detail::make_node<detail::told<dead_letter>>(d);
+    if (subscriber && detail::enqueue(*subscriber.cell().get(), e)) return true;
+    e->type->drop(e, errc::actor_stopped);
+    return false;
+  });
+}
+void actor_system::unsubscribe(std::uint64_t subscription) noexcept {
+  core_->letters().unsubscribe(subscription);
+}
+
+any_actor_ref actor_system::user() const noexcept {
+  return any_actor_ref{detail::cell_ptr{&core_->guardian()}};
+}
+
+}  // namespace actors

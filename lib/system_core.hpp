@@ -1,0 +1,118 @@
+/// The inside of an `actor_system`, shared with its cells.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "actors/system.hpp"
+#include "dead_letters.hpp"
+#include "net.hpp"
+
+namespace actors::detail {
+
+class cell;
+class scheduler;
+
+/// Throws `std::invalid_argument` with a sentence.
+void check_options(const system_options& options);
+void check_options(const spawn_options& options);
+
+/// What a system is made of. It lives as long as its last cell, so that a ref
+/// may outlive the system; threads and contexts end before.
+class system_core {
+ public:
+  enum class kind : unsigned char { owner, guest, manual };
+
+  system_core(const system_options& options, kind k);
+  virtual ~system_core();
+  system_core(const system_core&) = delete;
+  system_core& operator=(const system_core&) = delete;
+
+  void release() noexcept {
+    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+  void add_ref() noexcept { refs_.fetch_add(1, std::memory_order_relaxed); }
+
+  // --- any thread -----------------------------------------------------------
+
+  actor_system& facade() noexcept { return facade_; }
+  cell& guardian() const noexcept { return *guardian_; }
+  dead_letters& letters() noexcept { return letters_; }
+  scheduler& place(cell* parent, const spawn_options* options) noexcept;
+  scheduler& context(std::size_t index) noexcept {
+    return *schedulers_[index % schedulers_.size()];
+  }
+  std::uint32_t next_number() noexcept {
+    return numbers_.fetch_add(1, std::memory_order_relaxed) + 1;
+  }
+  std::uint32_t throughput() const noexcept { return throughput_; }
+  duration stop_timeout(const cell& c) const noexcept;
+  duration kill_timeout() const noexcept { return options_.kill_timeout; }
+  kind which() const noexcept { return kind_; }
+  /// `/user` is being drained: children handle what they have.
+  bool draining() const noexcept {
+    return draining_.load(std::memory_order_relaxed);
+  }
+  void log(std::string_view line) const noexcept;
+  virtual void report_failure(cell& c, const std::exception_ptr& e) noexcept;
+  /// Whether a wait here could keep the system from going on.
+  virtual bool on_runtime_thread() const noexcept;
+  void stop_on_signals(std::initializer_list<int> signals);
+  void guardian_ended() noexcept;
+  void drain() noexcept;
+  void stop() noexcept;
+
+  // --- owner
+  // ------------------------------------------------------------------
+
+  /// Blocks; false when `timeout` ended first.
+  bool wait_until_ended(std::optional<duration> timeout) noexcept;
+  /// Ends threads and contexts; all actors have ended.
+  virtual void shut_down() noexcept {}
+
+ protected:
+  /// Called once the schedulers are there.
+  void start_guardian();
+
+  std::vector<std::unique_ptr<scheduler>> schedulers_;
+
+ private:
+  class signals;
+
+  std::atomic<std::uint32_t> refs_{1};
+  const system_options options_;
+  const std::uint32_t throughput_;
+  const kind kind_;
+  actor_system facade_;
+  dead_letters letters_;
+  /// Counted until it is released by the owner of the system.
+  cell* guardian_ = nullptr;
+  std::atomic<std::uint32_t> numbers_{0};
+  std::atomic<std::uint32_t> turn_{0};
+  std::atomic<bool> draining_{false};
+  std::mutex mutex_;
+  std::condition_variable ended_changed_;
+  bool ended_ = false;
+  std::shared_ptr<signals> signals_;
+};
+
+/// The guardian's cell, whose holder is raw memory still.
+cell& make_root(system_core& core, scheduler& home, const actor_type& type);
+
+/// A system with threads of its own. Throws `std::invalid_argument`.
+system_core* make_owner(const system_options& options);
+/// A guest on `context`. Throws `std::invalid_argument`.
+system_core* make_guest(net::io_context& context,
+                        const system_options& options);
+
+}  // namespace actors::detail
