@@ -209,6 +209,27 @@ void cell::completed(fiber& f, wait& w) noexcept {
   work();
 }
 
+void cell::dropped(fiber& f, wait& w) noexcept {
+  struct news final : system_node {
+    fiber* f;
+    wait* w;
+  };
+  auto* n = make_node<news>();
+  n->f = &f;
+  n->w = &w;
+  n->arrive = [](cell& c, system_node& node) noexcept {
+    auto* self = static_cast<news*>(&node);
+    fiber& waiting = *self->f;
+    wait& ended = *self->w;
+    destroy_and_free(self);
+    c.resume(waiting, ended);
+  };
+  if (push_system(*n)) return;
+  // Abandoned, and its io_context is going: nobody is left but the frames.
+  destroy_and_free(n);
+  completed(f, w);
+}
+
 void cell::resume(fiber& f, wait& w) noexcept {
   f.waiting = nullptr;
   if (!killed_) run_frame(w.waiter);
@@ -553,13 +574,21 @@ void cell::report_late(const char* what) noexcept {
   std::size_t queued = 0;
   refill();
   for (envelope* e = inbox_.front(); e; e = e->next) ++queued;
-  std::string line = path() + ": " + what + " takes too long, at ";
+  std::string line = path();
+  line += ": ";
+  line += what;
+  line += " takes too long, at ";
   line += main_.where.file_name();
-  line += ":" + std::to_string(main_.where.line());
-  if (main_.hand)
-    line +=
-        ", with a " + type_name(*main_.hand->type->message->info) + " in hand";
-  line += ", " + std::to_string(queued) + " messages waiting";
+  line += ':';
+  line += std::to_string(main_.where.line());
+  if (main_.hand) {
+    line += ", with a ";
+    line += type_name(*main_.hand->type->message->info);
+    line += " in hand";
+  }
+  line += ", ";
+  line += std::to_string(queued);
+  line += " messages waiting";
   core().log(line);
 }
 

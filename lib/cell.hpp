@@ -106,6 +106,8 @@ class cell
   bool queued() const noexcept { return queued_; }
   /// The operation that `f` waited for has ended, in a handler of Asio.
   void completed(fiber& f, wait& w) noexcept;
+  /// The operation's handler was dropped. Any thread.
+  void dropped(fiber& f, wait& w) noexcept;
   /// As above, inside of a turn.
   void resume(fiber& f, wait& w) noexcept;
 

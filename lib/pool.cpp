@@ -70,6 +70,8 @@ class worker final : public scheduler {
 
   net::any_io_executor executor(cell&) override { return io_->get_executor(); }
 
+  net::any_io_executor executor() override { return io_->get_executor(); }
+
   void alarm(time_point due) override {
     if (due >= alarm_at_) return;
     alarm_at_ = due;

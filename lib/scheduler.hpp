@@ -36,6 +36,8 @@ class scheduler {
   virtual void wake(cell& c, lane_id which) noexcept = 0;
   /// The strand's executor, for operations of Asio.
   virtual net::any_io_executor executor(cell& c) = 0;
+  /// The context's own executor, which is no actor's strand with `shared`.
+  virtual net::any_io_executor executor() = 0;
   /// Sees to it that `timers().fire()` is called at `due`.
   virtual void alarm(time_point due) = 0;
 

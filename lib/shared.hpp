@@ -22,6 +22,7 @@ class shared_scheduler final : public scheduler {
   void destroy_cell(cell& c) noexcept override;
   void wake(cell& c, lane_id which) noexcept override;
   net::any_io_executor executor(cell& c) override;
+  net::any_io_executor executor() override { return io_->get_executor(); }
   void alarm(time_point due) override;
 
   /// The `io_context` is going: nothing is posted to it any more.

@@ -52,6 +52,9 @@ class system_core {
   scheduler& context(std::size_t index) noexcept {
     return *schedulers_[index % schedulers_.size()];
   }
+  scheduler& next_context() noexcept {
+    return context(turn_.fetch_add(1, std::memory_order_relaxed));
+  }
   std::uint32_t next_number() noexcept {
     return numbers_.fetch_add(1, std::memory_order_relaxed) + 1;
   }

@@ -24,6 +24,10 @@ struct receive_of_undeclared_message;
 
 namespace detail {
 
+/// Defined by <actors/asio.hpp>.
+template <class Needed>
+struct executor_bridge;
+
 cell_ptr parent_of(cell& c) noexcept;
 cell_base& base_of(cell& c) noexcept;
 system_core& core_of(cell& c) noexcept;
@@ -189,6 +193,13 @@ class context<> {
 
   /// The runtime's time; virtual in a simulation.
   time_point now() const noexcept { return detail::now_of(*cell_); }
+
+  /// The actor's strand as an `asio::any_io_executor`, for I/O objects; needs
+  /// `#include <actors/asio.hpp>`.
+  template <class Needed = void>
+  auto get_executor() const {
+    return detail::executor_bridge<Needed>::of(*cell_);
+  }
 
   /// For the runtime.
   explicit context(detail::cell& c) noexcept : cell_{&c} {}

@@ -214,6 +214,14 @@ class actor_system {
   /// Terminates at the first of these signals, `{SIGINT, SIGTERM}` say.
   void stop_on_signals(std::initializer_list<int> signals);
 
+  /// The executor of the next context in turn, an `asio::any_io_executor`, for
+  /// I/O objects that are made before their actor; needs `#include
+  /// <actors/asio.hpp>`.
+  template <class Needed = void>
+  auto next_executor() const {
+    return detail::executor_bridge<Needed>::next(*core_);
+  }
+
   /// How many messages have become dead letters.
   std::uint64_t dead_letter_count() const noexcept;
   /// Gives each dead letter to a function, called on the thread where it came
