@@ -102,6 +102,7 @@ bool cell::push_user(envelope* e) noexcept {
     // The consumer's own thread: no atomic operation. It may be done only
     // while the lane is empty, because what is in the lane came first.
     inbox_.push(e);
+    looked_ = false;
     // A body that is not in `receive` finds it when it gets there.
     if (receiver_ && !queued_) home_->queue(*this);
     return true;
@@ -191,12 +192,14 @@ void cell::drop_hand(errc why) noexcept {
 void cell::run() noexcept {
   turn t{*this};
   budget_ = throughput_;
+  looked_ = false;
   work();
 }
 
 void cell::completed(fiber& f, wait& w) noexcept {
   turn t{*this};
   budget_ = throughput_;
+  looked_ = false;
   f.waiting = nullptr;
   if (abandoned_ && published_) {
     // It came after all. Nobody waits for it but the frames.
@@ -238,8 +241,12 @@ void cell::resume(fiber& f, wait& w) noexcept {
 /// Does all there is to do, then sleeps. `*this` may be gone afterwards.
 void cell::work() noexcept {
   for (;;) {
-    while (step()) {
+    if (special_ || !local_system_.empty() || system_.has_nodes()) {
+      if (step()) continue;
+    } else if (receiver_ && !looked_) {
+      if (deliver_next()) continue;
     }
+    looked_ = false;
     // Out of budget: others come first.
     if (queued_) return;
     if (published_ && finish()) return;
@@ -248,6 +255,8 @@ void cell::work() noexcept {
 }
 
 bool cell::sleep() noexcept {
+  // The usual case on one thread: they have been asleep all the time.
+  if (system_.asleep() && user_.asleep() && local_system_.empty()) return true;
   if (!local_system_.empty() || !system_.sleep()) return false;
   // A body that does not wait for messages need not be woken by them: it
   // looks for itself when it comes to `receive`.
@@ -272,7 +281,7 @@ bool cell::step() noexcept {
   }
   if (body_ended_) return step_end();
   if (stop_ != stop_phase::no && step_stop()) return true;
-  if (stop_ >= stop_phase::requested || !receiver_) return false;
+  if (stop_ >= stop_phase::requested) return false;
   return deliver_next();
 }
 
@@ -301,10 +310,11 @@ void cell::start_body() noexcept {
     return;
   }
   body_.promise().start_detached(main_, {});
+  special_ = stop_ != stop_phase::no || killed_;
   run_frame(body_);
 }
 
-void cell::run_frame(std::coroutine_handle<> frame) noexcept {
+inline void cell::run_frame(std::coroutine_handle<> frame) noexcept {
   main_.waiting = nullptr;
   main_.run(frame);
   if (body_.done())
@@ -333,7 +343,7 @@ void cell::free_frames() noexcept {
   receiver_ = nullptr;
   if (body_) std::exchange(body_, {}).destroy();
   drop_hand(kind_ == exit_reason::failed ? errc::actor_failed : errc::no_reply);
-  body_ended_ = true;
+  body_ended_ = special_ = true;
   in_handler_ = false;
 }
 
@@ -344,34 +354,38 @@ poll_result cell::poll(receiver& r) {
     throw std::logic_error(
         "receive is for the actor's own coroutine, on its strand; tell the "
         "actor from elsewhere");
-  drop_hand(errc::no_reply);
-  if (!ready_) mark_ready();
-  if (stop_ == stop_phase::told) {
-    abort_pending_ = false;
-    return {poll_result::empty, nullptr};
+  if (special_ || !ready_ || main_.hand) [[unlikely]] {
+    drop_hand(errc::no_reply);
+    mark_ready();
+    if (stop_ == stop_phase::told) {
+      abort_pending_ = false;
+      return {poll_result::empty, nullptr};
+    }
+    if (stop_ == stop_phase::requested) return {poll_result::wait, nullptr};
   }
-  if (stop_ == stop_phase::requested || budget_ == 0 ||
-      !local_system_.empty() || system_.has_nodes())
+  if (budget_ == 0 || !local_system_.empty() || system_.has_nodes())
     return {poll_result::wait, nullptr};
   envelope* e = next_message(r.filter);
-  if (!e) return {poll_result::wait, nullptr};
+  if (!e) {
+    looked_ = true;
+    return {poll_result::wait, nullptr};
+  }
   --budget_;
   return {poll_result::message, e};
 }
 
-void cell::suspend(receiver& r, fiber& f, duration timeout) {
-  r.cancel = [](wait& w, fiber& waiting, cancellation) noexcept {
-    auto& self = static_cast<receiver&>(w);
-    waiting.owner->receiver_ = nullptr;
-    cancel_timer(std::exchange(self.alarm, nullptr));
-    return true;
-  };
-  if (timeout >= duration::zero())
+void cell::suspend(receiver& r, duration timeout) {
+  if (timeout >= duration::zero()) [[unlikely]]
     r.alarm = start_timer(
         *this, timeout, [](cell& c, void*) noexcept { c.receive_expired(); },
         nullptr);
   receiver_ = &r;
-  f.waiting = &r;
+  main_.waiting = &r;
+}
+
+void cell::cancel_receive(receiver& r) noexcept {
+  receiver_ = nullptr;
+  cancel_timer(std::exchange(r.alarm, nullptr));
 }
 
 void cell::receive_expired() noexcept {
@@ -382,24 +396,36 @@ void cell::receive_expired() noexcept {
 }
 
 bool cell::deliver_next() noexcept {
+  if (!receiver_ || looked_) return false;
   receiver& r = *receiver_;
-  if (r.filter && r.filter->count == 0) return false;
-  if (budget_ == 0) {
-    if (inbox_.empty() && !user_.has_nodes()) return false;
-    home_->queue(*this);
-    return false;
+  envelope* e;
+  if (!r.filter && budget_ != 0 && !extras_ && !inbox_.empty()) [[likely]] {
+    e = inbox_.pop();
+  } else {
+    if (r.filter && r.filter->count == 0) return false;
+    if (budget_ == 0) {
+      if (!inbox_.empty() || user_.has_nodes()) home_->queue(*this);
+      return false;
+    }
+    e = next_message(r.filter);
+    if (!e) return false;
   }
-  envelope* e = next_message(r.filter);
-  if (!e) return false;
   --budget_;
   deliver(r, receiver::event::message, e);
   return true;
 }
 
-void cell::deliver(receiver& r, receiver::event what, envelope* e) noexcept {
+inline void cell::deliver(receiver& r, receiver::event what,
+                          envelope* e) noexcept {
   receiver_ = nullptr;
-  if (r.alarm) cancel_timer(std::exchange(r.alarm, nullptr));
-  if (std::coroutine_handle<> frame = r.deliver(r, what, e))
+  if (r.alarm) [[unlikely]]
+    cancel_timer(std::exchange(r.alarm, nullptr));
+  std::coroutine_handle<> frame = r.waiter;
+  if (!r.deliver)
+    main_.hand = e;
+  else
+    frame = r.deliver(r, what, e);
+  if (frame)
     run_frame(frame);
   else
     receiver_ = &r;  // a loop that wants the next
@@ -419,6 +445,7 @@ void cell::stop_requested(bool drain) noexcept {
   close();
   const auto wanted = drain ? stop_phase::drain : stop_phase::requested;
   if (stop_ < wanted) stop_ = wanted;
+  special_ = true;
   if (drain || !first_child_) return;
   // Children that were only drained are told again.
   cell* c = first_child_;
@@ -430,7 +457,7 @@ void cell::stop_requested(bool drain) noexcept {
 
 void cell::kill_requested() noexcept {
   if (killed_) return;
-  killed_ = true;
+  killed_ = special_ = true;
   close();
   if (body_ended_) kill_children();
 }
@@ -704,7 +731,7 @@ void cell::wait_for_end(ask_state& s) {
 
 void cell::tear_down() noexcept {
   turn t{*this};
-  killed_ = kill_sent_ = true;
+  killed_ = kill_sent_ = special_ = true;
   while (first_child_) {
     cell* c = first_child_->previous_sibling_;
     c->tear_down();
@@ -745,9 +772,13 @@ void complete(fiber& f, wait& w) noexcept { f.owner->completed(f, w); }
 bool take_abort(fiber& f) noexcept { return f.owner->take_abort(); }
 bool abort_pending(const fiber& f) noexcept { return f.owner->abort_pending(); }
 
-poll_result poll(receiver& r) { return r.owner->poll(r); }
-void suspend(receiver& r, fiber& f, duration timeout) {
-  r.owner->suspend(r, f, timeout);
+poll_result poll(receiver& r) { return r.main->owner->poll(r); }
+void suspend(receiver& r, duration timeout) {
+  r.main->owner->suspend(r, timeout);
+}
+bool cancel_receive(wait& w, fiber& f, cancellation) noexcept {
+  f.owner->cancel_receive(static_cast<receiver&>(w));
+  return true;
 }
 fiber& main_fiber(cell& c) noexcept { return c.main(); }
 void enter_handler(cell& c) noexcept { c.enter_handler(); }

@@ -120,7 +120,8 @@ class cell
   void wait_for_end(ask_state& s);
 
   poll_result poll(receiver& r);
-  void suspend(receiver& r, fiber& f, duration timeout);
+  void suspend(receiver& r, duration timeout);
+  void cancel_receive(receiver& r) noexcept;
   void receive_expired() noexcept;
 
   bool stopping() const noexcept {
@@ -158,13 +159,13 @@ class cell
   bool sleep() noexcept;
   bool take_system() noexcept;
   void start_body() noexcept;
-  void run_frame(std::coroutine_handle<> frame) noexcept;
+  inline void run_frame(std::coroutine_handle<> frame) noexcept;
   void body_done() noexcept;
   bool step_kill() noexcept;
   bool step_end() noexcept;
   bool step_stop() noexcept;
   bool deliver_next() noexcept;
-  void deliver(receiver& r, receiver::event what, envelope* e) noexcept;
+  inline void deliver(receiver& r, receiver::event what, envelope* e) noexcept;
   envelope* next_message(const message_filter* filter) noexcept;
   envelope* scan(const message_filter& filter) noexcept;
   bool refill() noexcept;
@@ -203,6 +204,10 @@ class cell
   std::uint32_t number_ = 0;
   std::uint32_t throughput_;
   std::uint32_t budget_ = 0;
+  /// Not simply running: to be started, stopping, killed, ended.
+  bool special_ = true;
+  /// `poll` has found no message, and nothing has happened since.
+  bool looked_ = false;
   exit_reason::kind kind_ = exit_reason::normal;
   stop_phase stop_ = stop_phase::no;
   bool queued_ : 1 = false;

@@ -95,6 +95,10 @@ class lane {
                                          std::memory_order_acq_rel);
   }
 
+  /// Empty, open, and its consumer asleep.
+  bool asleep() const noexcept {
+    return word_.load(std::memory_order_relaxed) == asleep_bit;
+  }
   bool closed() const noexcept {
     return word_.load(std::memory_order_acquire) & closed_bit;
   }

@@ -1,7 +1,6 @@
 #include "actors/detail/memory.hpp"
 
 #include <array>
-#include <cstdint>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -14,16 +13,22 @@
 #define ACTORS_PLAIN_HEAP 1
 #endif
 #endif
-#ifndef ACTORS_PLAIN_HEAP
-#define ACTORS_PLAIN_HEAP 0
-#endif
+
+// A magazine allocator (Bonwick and Adams, "Magazines and Vmem", 2001): each
+// thread keeps two lists a size, and exchanges whole lists with a depot, so
+// that memory allocated on one thread and freed on another flows back without
+// a lock for each block. A list holds up to 512 blocks, so a thread keeps at
+// most 1,024 of a size; the depot is bounded too, and what exceeds it goes
+// back to the heap.
 
 namespace actors::detail {
 
-#if ACTORS_PLAIN_HEAP
+constinit thread_local thread_cache cache{};
 
-void* allocate(std::size_t bytes) { return ::operator new(bytes); }
-void deallocate(void* memory, std::size_t) noexcept {
+#ifdef ACTORS_PLAIN_HEAP
+
+void* refill_cache(std::size_t bytes) { return ::operator new(bytes); }
+void unload_cache(void* memory, std::size_t) noexcept {
   ::operator delete(memory);
 }
 
@@ -31,44 +36,21 @@ void deallocate(void* memory, std::size_t) noexcept {
 
 namespace {
 
-// A magazine allocator (Bonwick and Adams, "Magazines and Vmem", 2001): each
-// thread keeps two lists a size, and exchanges whole lists with a depot, so
-// that memory allocated on one thread and freed on another flows back without
-// a lock for each block. A list holds up to 512 blocks, so a thread keeps at
-// most 1,024 of a size; the depot is bounded too, what exceeds it goes back to
-// the heap.
-//
-// Sizes are 16·n + 8, as those of glibc's malloc, whose header is 8 bytes.
-constexpr std::size_t classes = 64;
 constexpr std::uint32_t magazine_size = 512;
 constexpr std::uint32_t depot_size = 64;
 
-constexpr std::size_t class_of(std::size_t bytes) noexcept {
-  return bytes <= 24 ? 0 : (bytes - 24 + 15) / 16;
-}
 constexpr std::size_t size_of(std::size_t index) noexcept {
   return 24 + 16 * index;
 }
 
-/// A free block; the first of a list in the depot also links the lists.
-struct block {
-  block* next;
-  block* next_list;
-};
-
-struct magazine {
-  block* head = nullptr;
-  std::uint32_t count = 0;
-};
-
-void free_list(block* b) noexcept {
+void free_list(free_block* b) noexcept {
   while (b) ::operator delete(std::exchange(b, b->next));
 }
 
 /// Full magazines of one size.
 class depot {
  public:
-  bool put(block* list) noexcept {
+  bool put(free_block* list) noexcept {
     std::lock_guard lock{mutex_};
     if (count_ == depot_size) return false;
     list->next_list = lists_;
@@ -76,9 +58,9 @@ class depot {
     ++count_;
     return true;
   }
-  block* take() noexcept {
+  free_block* take() noexcept {
     std::lock_guard lock{mutex_};
-    block* list = lists_;
+    free_block* list = lists_;
     if (!list) return nullptr;
     lists_ = list->next_list;
     --count_;
@@ -87,108 +69,70 @@ class depot {
 
  private:
   std::mutex mutex_;
-  block* lists_ = nullptr;
+  free_block* lists_ = nullptr;
   std::uint32_t count_ = 0;
 };
 
 /// Never destroyed: threads may outlive `main`. Reachable, so no leak.
-std::array<depot, classes>& depots() {
-  static auto* all = new std::array<depot, classes>;
-  return *all;
+depot& depot_of(std::size_t index) {
+  static auto* all = new std::array<depot, size_classes>;
+  return (*all)[index];
 }
 
-struct thread_cache {
-  struct size_class {
-    magazine loaded;
-    magazine spare;
-  };
-  size_class sizes[classes];
-  /// Blocks a list may hold: none before the thread's end has been seen to,
-  /// and none when it has come.
-  std::uint32_t limit = 0;
-  bool closed = false;
-};
+/// The second list of each size, always full or empty.
+constinit thread_local free_block* spares[size_classes]{};
 
-constinit thread_local thread_cache cache{};
+enum class thread_life : unsigned char { unknown, running, ending };
+constinit thread_local thread_life life = thread_life::unknown;
 
-/// Gives the cache back when its thread ends.
+/// Gives the lists back when the thread ends.
 struct reaper {
   /// A use, by which the language registers the destructor.
   void enlist() noexcept { enlisted = true; }
   ~reaper() {
-    cache.closed = true;
-    cache.limit = 0;
-    for (auto& s : cache.sizes) {
-      free_list(s.loaded.head);
-      free_list(s.spare.head);
-      s = {};
+    life = thread_life::ending;
+    for (std::size_t i = 0; i != size_classes; ++i) {
+      free_list(std::exchange(cache.loaded[i], {}).head);
+      free_list(std::exchange(spares[i], nullptr));
     }
   }
   bool enlisted = false;
 };
 thread_local reaper at_exit;
 
-[[gnu::noinline]] void* refill(std::size_t index) {
-  auto& s = cache.sizes[index];
-  if (s.spare.head) {
-    std::swap(s.loaded, s.spare);
-  } else if (block* list = cache.closed ? nullptr : depots()[index].take()) {
-    s.loaded = {list, magazine_size};
-  } else {
-    return ::operator new(size_of(index));
-  }
-  block* b = s.loaded.head;
-  s.loaded.head = b->next;
-  --s.loaded.count;
-  return b;
-}
-
-[[gnu::noinline]] void unload(std::size_t index, block* b) noexcept {
-  if (cache.closed) {
-    ::operator delete(b);
-    return;
-  }
-  if (cache.limit == 0) {
-    at_exit.enlist();
-    cache.limit = magazine_size;
-  }
-  auto& s = cache.sizes[index];
-  if (s.loaded.count == magazine_size) {
-    if (s.spare.head && !depots()[index].put(s.spare.head))
-      free_list(s.spare.head);
-    s.spare = std::exchange(s.loaded, {});
-  }
-  b->next = s.loaded.head;
-  s.loaded.head = b;
-  ++s.loaded.count;
-}
-
 }  // namespace
 
-void* allocate(std::size_t bytes) {
-  const std::size_t index = class_of(bytes);
-  if (index >= classes) return ::operator new(bytes);
-  magazine& m = cache.sizes[index].loaded;
-  block* b = m.head;
-  if (!b) [[unlikely]]
-    return refill(index);
-  m.head = b->next;
-  --m.count;
-  return b;
+void* refill_cache(std::size_t bytes) {
+  const std::size_t index = size_class(bytes);
+  if (index >= size_classes) return ::operator new(bytes);
+  free_block* list = std::exchange(spares[index], nullptr);
+  if (!list && life == thread_life::running) list = depot_of(index).take();
+  if (!list) return ::operator new(size_of(index));
+  magazine& m = cache.loaded[index];
+  m.head = list->next;
+  m.count = magazine_size - 1;
+  return list;
 }
 
-void deallocate(void* memory, std::size_t bytes) noexcept {
-  const std::size_t index = class_of(bytes);
-  if (index >= classes) {
+void unload_cache(void* memory, std::size_t bytes) noexcept {
+  const std::size_t index = size_class(bytes);
+  if (index >= size_classes || life == thread_life::ending) {
     ::operator delete(memory);
     return;
   }
-  auto* b = static_cast<block*>(memory);
-  magazine& m = cache.sizes[index].loaded;
-  if (m.count >= cache.limit) [[unlikely]] {
-    unload(index, b);
-    return;
+  if (life == thread_life::unknown) {
+    at_exit.enlist();
+    life = thread_life::running;
   }
+  magazine& m = cache.loaded[index];
+  if (m.count == magazine_size) {
+    free_block*& spare = spares[index];
+    if (spare && !depot_of(index).put(spare)) free_list(spare);
+    spare = m.head;
+    m = {};
+  }
+  m.limit = magazine_size;
+  auto* b = static_cast<free_block*>(memory);
   b->next = m.head;
   m.head = b;
   ++m.count;

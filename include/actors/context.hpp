@@ -81,23 +81,23 @@ template <>
 class context<> {
  public:
   context(context&& other) noexcept
-      : cell_{std::exchange(other.cell_, nullptr)} {}
+      : fiber_{std::exchange(other.fiber_, nullptr)} {}
   context& operator=(context&& other) noexcept {
-    std::swap(cell_, other.cell_);
+    std::swap(fiber_, other.fiber_);
     return *this;
   }
 
   /// Waits until the actor has been asked to stop and its children have ended.
   /// Messages are left where they are.
-  auto until_stop() { return detail::until_stop_op{*cell_}; }
+  auto until_stop() { return detail::until_stop_op{*fiber_}; }
 
   /// Tells whoever awaits `ref.started()` that the actor is ready. The first
   /// `receive`, `serve` or `until_stop` does the same.
-  void ready() noexcept { detail::mark_ready(*cell_); }
+  void ready() noexcept { detail::mark_ready(cell()); }
 
   /// Asks this actor to stop: it goes on to the end of the message in hand,
   /// then `receive` gives empty.
-  void stop() noexcept { detail::stop_self(*cell_); }
+  void stop() noexcept { detail::stop_self(cell()); }
 
   /// Starts a child: a callable `task<> f(context<Ms...>, Ps...)` and its
   /// arguments, which it owns and of which each incarnation gets a copy.
@@ -106,13 +106,13 @@ class context<> {
   template <class F, class... Args>
   requires(!std::is_convertible_v<F, spawn_options>) auto spawn(
       F&& f, Args&&... args) {
-    return detail::spawn_checked<false>(detail::core_of(*cell_), cell_, nullptr,
-                                        std::forward<F>(f),
+    return detail::spawn_checked<false>(detail::core_of(cell()), &cell(),
+                                        nullptr, std::forward<F>(f),
                                         std::forward<Args>(args)...);
   }
   template <class F, class... Args>
   auto spawn(const spawn_options& options, F&& f, Args&&... args) {
-    return detail::spawn_checked<false>(detail::core_of(*cell_), cell_,
+    return detail::spawn_checked<false>(detail::core_of(cell()), &cell(),
                                         &options, std::forward<F>(f),
                                         std::forward<Args>(args)...);
   }
@@ -121,34 +121,34 @@ class context<> {
   template <class F, class... Args>
   requires(!std::is_convertible_v<F, spawn_options>) auto spawn_once(
       F&& f, Args&&... args) {
-    return detail::spawn_checked<true>(detail::core_of(*cell_), cell_, nullptr,
-                                       std::forward<F>(f),
+    return detail::spawn_checked<true>(detail::core_of(cell()), &cell(),
+                                       nullptr, std::forward<F>(f),
                                        std::forward<Args>(args)...);
   }
   template <class F, class... Args>
   auto spawn_once(const spawn_options& options, F&& f, Args&&... args) {
-    return detail::spawn_checked<true>(detail::core_of(*cell_), cell_, &options,
-                                       std::forward<F>(f),
+    return detail::spawn_checked<true>(detail::core_of(cell()), &cell(),
+                                       &options, std::forward<F>(f),
                                        std::forward<Args>(args)...);
   }
 
   /// This actor, whatever its messages.
   any_actor_ref any_ref() const noexcept {
-    return any_actor_ref{detail::cell_ptr{&detail::base_of(*cell_)}};
+    return any_actor_ref{detail::cell_ptr{&detail::base_of(cell())}};
   }
   /// The actor that spawned it; `/user` for those of the system.
   any_actor_ref parent() const noexcept {
-    return any_actor_ref{detail::parent_of(*cell_)};
+    return any_actor_ref{detail::parent_of(cell())};
   }
   /// Whom the message in hand names as its sender; for a question the actor
   /// that asks; null when there is none, so that a tell is a dead letter.
   any_actor_ref sender() const noexcept {
-    return any_actor_ref{detail::sender_of(*cell_)};
+    return any_actor_ref{detail::sender_of(cell())};
   }
   /// "/user/bank".
-  std::string path() const { return detail::path_of(&detail::base_of(*cell_)); }
+  std::string path() const { return detail::path_of(&detail::base_of(cell())); }
   /// The system it lives in.
-  actor_system& system() const { return detail::system_of(*cell_); }
+  actor_system& system() const { return detail::system_of(cell()); }
 
   /// Answers the question in hand, before its handler ends or after
   /// `receive()` gave it. True when the asker gets it. Throws
@@ -157,7 +157,7 @@ class context<> {
   template <class T>
   bool reply(T&& value) {
     using type = std::remove_cvref_t<T>;
-    detail::envelope* e = detail::hand_of(*cell_);
+    detail::envelope* e = detail::hand_of(cell());
     return slot_for<type>(e).reply(type(std::forward<T>(value)));
   }
 
@@ -169,7 +169,7 @@ class context<> {
     using type = std::remove_cvref_t<M>;
     static_assert(detail::one_of<type, Ms...>,
                   "the actor does not take this message");
-    detail::envelope* e = detail::hand_of(*cell_);
+    detail::envelope* e = detail::hand_of(cell());
     detail::ask_state* slot = nullptr;
     void (*fail)(detail::ask_state&, errc) noexcept = nullptr;
     if constexpr (question<type>) {
@@ -182,7 +182,7 @@ class context<> {
       detail::throw_wrong_reply(e);
     }
     detail::tell(to.cell().get(), detail::make_node<detail::forwarded<type>>(
-                                      slot, fail, detail::sender_of(*cell_),
+                                      slot, fail, detail::sender_of(cell()),
                                       std::forward<M>(m)));
   }
 
@@ -192,18 +192,18 @@ class context<> {
   auto sleep_for(duration delay) { return detail::sleep_op{delay}; }
 
   /// The runtime's time; virtual in a simulation.
-  time_point now() const noexcept { return detail::now_of(*cell_); }
+  time_point now() const noexcept { return detail::now_of(cell()); }
 
   /// The actor's strand as an `asio::any_io_executor`, for I/O objects; needs
   /// `#include <actors/asio.hpp>`.
   template <class Needed = void>
   auto get_executor() const {
-    return detail::executor_bridge<Needed>::of(*cell_);
+    return detail::executor_bridge<Needed>::of(cell());
   }
 
   /// For the runtime.
-  explicit context(detail::cell& c) noexcept : cell_{&c} {}
-  detail::cell& cell() const noexcept { return *cell_; }
+  explicit context(detail::cell& c) noexcept : fiber_{&detail::main_fiber(c)} {}
+  detail::cell& cell() const noexcept { return *fiber_->owner; }
 
  protected:
   template <class R>
@@ -219,7 +219,7 @@ class context<> {
     return reply_to<R>{e->type->take_slot(e)};
   }
 
-  detail::cell* cell_;
+  detail::fiber* fiber_;
 };
 
 /// The context of an actor that takes the messages `Ms`.
@@ -254,13 +254,13 @@ class context : public context<> {
   /// Waits for the next message and gives it: an `std::optional<M>`, or of a
   /// `std::variant<Ms...>` where there are several; empty means stop. The
   /// message stays in hand until the next `receive`: `reply` answers it.
-  auto receive() { return detail::take_op<Ms...>{*cell_, nullptr}; }
+  auto receive() { return detail::take_op<Ms...>{*fiber_, nullptr}; }
   template <class M, class... Rest>
   auto receive() {
     if constexpr (!detail::one_of<M, Ms...>)
       (void)sizeof(receive_of_undeclared_message<M>);
     return detail::take_op<M, Rest...>{
-        *cell_, &detail::message_set<M, Rest...>::filter};
+        *fiber_, &detail::message_set<M, Rest...>::filter};
   }
 
   /// `receive` in a loop that belongs to the runtime, until stop.
@@ -271,14 +271,15 @@ class context : public context<> {
                       static_cast<std::tuple<H, Hs...>*>(nullptr)))
       return detail::anything{};
     else if constexpr (op::needs_body)
-      return serve_in_body(*cell_, std::forward<H>(h), std::forward<Hs>(hs)...);
+      return serve_in_body(*fiber_, std::forward<H>(h),
+                           std::forward<Hs>(hs)...);
     else
-      return op{*cell_, nullptr, std::forward<H>(h), std::forward<Hs>(hs)...};
+      return op{*fiber_, nullptr, std::forward<H>(h), std::forward<Hs>(hs)...};
   }
 
   /// A handle to this actor, for others.
   actor_ref<Ms...> ref() const noexcept {
-    return actor_ref<Ms...>{detail::cell_ptr{&detail::base_of(*cell_)}};
+    return actor_ref<Ms...>{detail::cell_ptr{&detail::base_of(cell())}};
   }
 
  private:
@@ -295,15 +296,15 @@ class context : public context<> {
     if constexpr (check<detail::message_list<Wanted...>, Wanted...>(
                       static_cast<std::tuple<Hs...>*>(nullptr)))
       return detail::receive_op<Loop, detail::message_list<Wanted...>, Hs...>{
-          *cell_, only, std::forward<Hs>(hs)...};
+          *fiber_, only, std::forward<Hs>(hs)...};
     else
       return detail::anything{};
   }
   template <class... Hs>
-  static task<> serve_in_body(detail::cell& c, Hs&&... hs) {
+  static task<> serve_in_body(detail::fiber& f, Hs&&... hs) {
     while (
         co_await detail::receive_op<false, detail::message_list<Ms...>, Hs...>{
-            c, nullptr, std::forward<Hs>(hs)...}) {
+            f, nullptr, std::forward<Hs>(hs)...}) {
     }
   }
 };

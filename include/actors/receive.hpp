@@ -126,59 +126,67 @@ class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
   /// Whether `serve` has to resume a body after each message.
   static constexpr bool needs_body = has_tasks || has_after;
 
-  receive_op(cell& c, const message_filter* only, Hs&&... hs) noexcept
-      : receiver{c, only}, handlers_{std::forward<Hs>(hs)...} {
-    receiver::deliver = &on_event;
+  receive_op(fiber& f, const message_filter* only, Hs&&... hs) noexcept
+      : receiver{f, only}, handlers_{std::forward<Hs>(hs)...} {
+    if constexpr (Loop || needs_body) receiver::deliver = &on_event;
   }
   receive_op(const receive_op&) = delete;
   receive_op& operator=(const receive_op&) = delete;
-  ~receive_op() {
-    if constexpr (has_tasks) {
-      if (child_) child_.frame.destroy();
-    }
+  ~receive_op() requires(has_tasks) {
+    if (state_.child) state_.child.frame.destroy();
   }
+  ~receive_op() requires(!has_tasks) = default;
 
   bool await_ready() {
     const poll_result polled = poll(*this);
-    if (polled.what == poll_result::wait) return false;
-    taken_ = polled.what == poll_result::message;
-    if (!taken_) return true;
+    if (polled.what != poll_result::message)
+      return polled.what == poll_result::empty;
     if constexpr (Loop) {
       // The cell feeds a loop; one message is handled here to start it.
       handle(polled.found);
       return false;
     } else if constexpr (has_tasks) {
+      state_.taken = true;
       guarded([&] { handle(polled.found); });
-      return !child_;
+      return !state_.child;
     } else {
-      main_fiber(*owner).hand = polled.found;
+      main->hand = polled.found;
       return true;
     }
   }
 
   template <class Promise>
   bool await_suspend(std::coroutine_handle<Promise> frame) {
-    fiber& f = frame.promise().current();
     if constexpr (has_tasks) {
-      if (child_) return !child_.promise->start_nested(f, frame, child_.frame);
+      if (state_.child)
+        return !state_.child.promise->start_nested(*main, frame,
+                                                   state_.child.frame);
     }
     waiter = frame;
-    suspend(*this, f, delay());
+    suspend(*this, delay());
     return true;
   }
 
   bool await_resume() {
-    fiber& f = main_fiber(*owner);
-    if (error_) std::rethrow_exception(std::move(error_));
-    if constexpr (has_tasks) {
-      if (child_) finish_child(f);
-    } else if constexpr (!Loop) {
-      if (timed_out_)
-        handle_timeout();
-      else if (taken_)
-        handle(f.hand);
+    if constexpr (Loop) {
+      if (state_.error) std::rethrow_exception(std::move(state_.error));
+      return false;
+    } else if constexpr (has_tasks) {
+      if (state_.error) std::rethrow_exception(std::move(state_.error));
+      if (state_.child) finish_child();
+      return state_.taken || state_.timed_out;
+    } else {
+      if (envelope* e = main->hand) {
+        handle(e);
+        return true;
+      }
+      if constexpr (has_after) {
+        if (state_.timed_out) handle_timeout();
+        return state_.timed_out;
+      } else {
+        return false;
+      }
     }
-    return taken_ || timed_out_;
   }
 
  private:
@@ -192,24 +200,26 @@ class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
   static std::coroutine_handle<> on_event(receiver& r, event what,
                                           envelope* e) {
     auto& self = static_cast<receive_op&>(r);
-    self.taken_ = what == event::message;
-    self.timed_out_ = what == event::timeout;
-    if (what == event::empty) return self.waiter;
     if constexpr (Loop) {
+      if (what == event::empty) return self.waiter;
       self.guarded([&] { self.handle(e); });
-      return self.error_ ? self.waiter : std::coroutine_handle<>{};
+      return self.state_.error ? self.waiter : std::coroutine_handle<>{};
     } else if constexpr (has_tasks) {
+      self.state_.taken = what == event::message;
+      self.state_.timed_out = what == event::timeout;
+      if (what == event::empty) return self.waiter;
       self.guarded([&] {
         if (e)
           self.handle(e);
         else
           self.handle_timeout();
       });
-      if (!self.child_) return self.waiter;
-      self.child_.promise->start_detached(main_fiber(*self.owner), self.waiter);
-      return self.child_.frame;
+      if (!self.state_.child) return self.waiter;
+      self.state_.child.promise->start_detached(*self.main, self.waiter);
+      return self.state_.child.frame;
     } else {
-      main_fiber(*self.owner).hand = e;
+      if constexpr (has_after) self.state_.timed_out = what == event::timeout;
+      self.main->hand = e;
       return self.waiter;
     }
   }
@@ -220,16 +230,16 @@ class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
     try {
       f();
     } catch (...) {
-      error_ = std::current_exception();
+      state_.error = std::current_exception();
     }
   }
 
-  void finish_child(fiber& f) {
-    leave_handler(*owner);
+  void finish_child() {
+    leave_handler(*main->owner);
     try {
-      child_.finish(child_, f);
+      state_.child.finish(state_.child, *main);
     } catch (...) {
-      fail_hand(f);
+      fail_hand(*main);
       throw;
     }
   }
@@ -238,8 +248,8 @@ class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
     if constexpr (has_after) {
       auto& handler = std::get<sizeof...(Hs) - 1>(handlers_).handler();
       if constexpr (after_is_task()) {
-        child_ = start_handler<void>(handler());
-        enter_handler(*owner);
+        state_.child = start_handler<void>(handler());
+        enter_handler(*main->owner);
       } else {
         handler();
       }
@@ -249,7 +259,7 @@ class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
   /// Gives the message to its handler. A plain one has run when this returns;
   /// a coroutine is in `child_`, to be started.
   void handle(envelope* e) {
-    fiber& f = main_fiber(*owner);
+    fiber& f = *main;
     f.hand = e;
     try {
       if constexpr (sizeof...(Ms) == 1)
@@ -283,11 +293,11 @@ class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
     constexpr std::size_t i =
         handler_index<M, std::remove_reference_t<Hs>...>();
     auto& handler = std::get<i>(handlers_);
-    fiber& f = main_fiber(*owner);
+    fiber& f = *main;
     using R = result_for<M>;
     if constexpr (is_task<R>::value) {
-      child_ = start_handler<M>(call_handler<M>(handler, e, m));
-      enter_handler(*owner);
+      state_.child = start_handler<M>(call_handler<M>(handler, e, m));
+      enter_handler(*main->owner);
     } else if constexpr (std::is_void_v<R>) {
       call_handler<M>(handler, e, m);
       end_hand<M>(f);
@@ -296,15 +306,25 @@ class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
     }
   }
 
-  handler_tuple handlers_;
-  std::exception_ptr error_;
-  struct nothing {
-    explicit operator bool() const noexcept { return false; }
+  /// What only some sets of handlers need; the others are trivial, and cost
+  /// nothing to make and destroy for each message.
+  struct with_tasks {
+    running_handler child;
+    std::exception_ptr error;
+    bool taken = false;
+    bool timed_out = false;
   };
-  [[no_unique_address]] std::conditional_t<has_tasks, running_handler, nothing>
-      child_;
-  bool taken_ = false;
-  bool timed_out_ = false;
+  struct loop {
+    std::exception_ptr error;
+  };
+  struct plain {
+    bool timed_out = false;
+  };
+
+  handler_tuple handlers_;
+  std::conditional_t<has_tasks, with_tasks,
+                     std::conditional_t<Loop, loop, plain>>
+      state_;
 };
 
 /// `receive()` and `receive<M…>()`: the next message itself.
@@ -315,35 +335,26 @@ class [[nodiscard]] take_op : public awaitable_base, private receiver {
                                         std::tuple<std::variant<Ms...>>>;
   using message = std::tuple_element_t<0, value_type>;
 
-  take_op(cell& c, const message_filter* only) noexcept : receiver{c, only} {
-    receiver::deliver = [](receiver& r, event what, envelope* e) {
-      if (what == event::message) main_fiber(*r.owner).hand = e;
-      static_cast<take_op&>(r).taken_ = what == event::message;
-      return r.waiter;
-    };
-  }
+  take_op(fiber& f, const message_filter* only) noexcept : receiver{f, only} {}
   take_op(const take_op&) = delete;
   take_op& operator=(const take_op&) = delete;
 
   bool await_ready() {
     const poll_result polled = poll(*this);
-    if (polled.what == poll_result::message) {
-      main_fiber(*owner).hand = polled.found;
-      taken_ = true;
-    }
+    if (polled.what == poll_result::message) main->hand = polled.found;
     return polled.what != poll_result::wait;
   }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> frame) {
     waiter = frame;
-    suspend(*this, frame.promise().current(), duration{-1});
+    suspend(*this, duration{-1});
   }
   /// The message; its envelope stays in hand until the next `receive`, so
   /// that it can be answered.
   std::optional<message> await_resume() {
     std::optional<message> value;
-    if (!taken_) return value;
-    envelope* e = main_fiber(*owner).hand;
+    envelope* e = main->hand;
+    if (!e) return value;
     if (!(here<Ms>(e, value) || ...)) (void)(elsewhere<Ms>(e, value) || ...);
     return value;
   }
@@ -366,15 +377,13 @@ class [[nodiscard]] take_op : public awaitable_base, private receiver {
     else
       to.emplace(std::in_place_type<M>, std::move(m));
   }
-
-  bool taken_ = false;
 };
 
 /// `until_stop()`: takes no message.
 class [[nodiscard]] until_stop_op : public awaitable_base, private receiver {
  public:
-  explicit until_stop_op(cell& c) noexcept
-      : receiver{c, &message_set<>::filter} {
+  explicit until_stop_op(fiber& f) noexcept
+      : receiver{f, &message_set<>::filter} {
     receiver::deliver = [](receiver& r, event, envelope*) { return r.waiter; };
   }
   until_stop_op(const until_stop_op&) = delete;
@@ -384,7 +393,7 @@ class [[nodiscard]] until_stop_op : public awaitable_base, private receiver {
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> frame) {
     waiter = frame;
-    suspend(*this, frame.promise().current(), duration{-1});
+    suspend(*this, duration{-1});
   }
   void await_resume() const noexcept {}
 };

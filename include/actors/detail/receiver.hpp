@@ -32,18 +32,25 @@ struct message_set {
   static constexpr message_filter filter{types, sizeof...(Ms)};
 };
 
+/// The `cancel` of every receiver.
+bool cancel_receive(wait& w, fiber& f, cancellation how) noexcept;
+
 /// Suspended in `receive`, `serve` or `until_stop`; lives in the frame.
 struct receiver : wait {
   enum class event : unsigned char { message, empty, timeout };
 
-  explicit receiver(cell& c, const message_filter* only) noexcept
-      : owner{&c}, filter{only} {}
+  receiver(fiber& f, const message_filter* only) noexcept
+      : main{&f}, filter{only} {
+    cancel = &cancel_receive;
+  }
 
-  cell* owner;
+  /// The fiber of the body.
+  fiber* main;
   /// Null: any message.
   const message_filter* filter;
   /// Takes what the wait was for and gives the frame to resume; null when it
-  /// wants the next message instead. Strand.
+  /// wants the next message instead. Strand. Null: a message is put in hand
+  /// and the waiter resumed; nothing in hand means that it was no message.
   std::coroutine_handle<> (*deliver)(receiver&, event, envelope*) = nullptr;
   timer* alarm = nullptr;
 };
@@ -58,7 +65,7 @@ struct poll_result {
 /// but the actor's own coroutine. Strand.
 poll_result poll(receiver& r);
 /// Suspends until `deliver` is called; `timeout` negative: none. Strand.
-void suspend(receiver& r, fiber& f, duration timeout);
+void suspend(receiver& r, duration timeout);
 /// The fiber that runs the actor's body.
 fiber& main_fiber(cell& c) noexcept;
 /// Marks that a coroutine handler runs, which a stop waits for. Strand.
