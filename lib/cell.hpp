@@ -147,6 +147,7 @@ class cell
 
  private:
   friend class scheduler;
+  friend struct cell_inspector;  // the test kit's, see testing_core.hpp
   friend cell& create_cell(system_core&, cell*, const actor_type&,
                            const spawn_options*);
   friend cell_ptr launch(cell&) noexcept;
