@@ -189,14 +189,19 @@ void cell::drop_hand(errc why) noexcept {
 
 // --- turns ------------------------------------------------------------------
 
-void cell::run() noexcept {
+bool cell::run() noexcept {
   turn t{*this};
   budget_ = throughput_;
   looked_ = false;
-  work();
+  return work();
 }
 
 void cell::completed(fiber& f, wait& w) noexcept {
+  if (here.running == this && !published_) {
+    // Its executor is its own turn.
+    resume(f, w);
+    return;
+  }
   turn t{*this};
   budget_ = throughput_;
   looked_ = false;
@@ -209,7 +214,7 @@ void cell::completed(fiber& f, wait& w) noexcept {
     return;
   }
   if (!killed_) run_frame(w.waiter);
-  work();
+  (void)work();
 }
 
 void cell::dropped(fiber& f, wait& w) noexcept {
@@ -238,8 +243,9 @@ void cell::resume(fiber& f, wait& w) noexcept {
   if (!killed_) run_frame(w.waiter);
 }
 
-/// Does all there is to do, then sleeps. `*this` may be gone afterwards.
-void cell::work() noexcept {
+/// Does all there is to do, then sleeps. False when the cell has ended:
+/// `*this` may be gone then.
+bool cell::work() noexcept {
   for (;;) {
     if (special_ || !local_system_.empty() || system_.has_nodes()) {
       if (step()) continue;
@@ -248,9 +254,9 @@ void cell::work() noexcept {
     }
     looked_ = false;
     // Out of budget: others come first.
-    if (queued_) return;
-    if (published_ && finish()) return;
-    if (sleep()) return;
+    if (queued_) return true;
+    if (published_ && finish()) return false;
+    if (sleep()) return true;
   }
 }
 
@@ -731,7 +737,7 @@ void cell::wait_for_end(ask_state& s) {
 
 void cell::tear_down() noexcept {
   turn t{*this};
-  killed_ = kill_sent_ = special_ = true;
+  killed_ = kill_sent_ = special_ = torn_down_ = true;
   while (first_child_) {
     cell* c = first_child_->previous_sibling_;
     c->tear_down();

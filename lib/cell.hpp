@@ -96,12 +96,13 @@ class cell
   void woken(lane_id which) noexcept {
     which == lane_id::user ? user_.woken() : system_.woken();
   }
-  /// A turn: system messages, then up to `throughput` messages.
-  void run() noexcept;
+  /// A turn: system messages, then up to `throughput` messages. False when
+  /// the cell has ended: it may be gone.
+  bool run() noexcept;
   /// As above, out of a run queue.
-  void run_queued() noexcept {
+  bool run_queued() noexcept {
     queued_ = false;
-    run();
+    return run();
   }
   bool queued() const noexcept { return queued_; }
   /// The operation that `f` waited for has ended, in a handler of Asio.
@@ -142,6 +143,7 @@ class cell
   const cell_extras* extras_if_any() const noexcept { return extras_.get(); }
   std::uint32_t next_child_number() noexcept;
 
+  bool torn_down() const noexcept { return torn_down_; }
   /// Destroys what is left of an actor whose `io_context` is going.
   void tear_down() noexcept;
 
@@ -155,7 +157,7 @@ class cell
 
   class turn;
 
-  void work() noexcept;
+  bool work() noexcept;
   bool step() noexcept;
   bool sleep() noexcept;
   bool take_system() noexcept;
@@ -222,6 +224,7 @@ class cell
   bool published_ : 1 = false;
   bool ended_ : 1 = false;
   bool abandoned_ : 1 = false;
+  bool torn_down_ : 1 = false;
   bool flushed_ : 1 = false;
   /// As its parent sees it: in the list of children; told to stop; ended.
   bool linked_ : 1 = false;

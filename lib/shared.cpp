@@ -1,5 +1,7 @@
 #include "shared.hpp"
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <new>
 #include <optional>
@@ -8,67 +10,147 @@
 #include <vector>
 
 #include "cell.hpp"
+#include "strand.hpp"
 #include "system_core.hpp"
 
 namespace actors::detail {
 
 namespace {
 
-/// A cell with the strand it runs on, until it has ended.
-class strand_cell final : public cell {
+/// A cell whose turns are taken by any thread, one at a time.
+class shared_cell final : public cell {
  public:
-  strand_cell(scheduler& home, const actor_type& type,
-              const net::io_context::executor_type& executor)
-      : cell{home, type}, strand{std::in_place, executor} {}
+  using cell::cell;
 
-  std::optional<shared_scheduler::strand> strand;
+  // Who sets `busy` sees to it that a turn is taken; who takes it clears the
+  // other bits, and `busy` too if there are no new ones at its end:
+  //
+  //   0             nobody is at it
+  //   busy + wakes  a turn is queued, or runs and another is wanted
+  //   busy          a turn runs
+  enum : std::uint8_t { busy = 1, user_wake = 2, system_wake = 4, again = 8 };
+  std::atomic<std::uint8_t> turn{0};
 };
 
-strand_cell& with_strand(cell& c) noexcept {
-  return static_cast<strand_cell&>(c);
+shared_cell& with_turn(cell& c) noexcept {
+  return static_cast<shared_cell&>(c);
 }
 
 }  // namespace
 
 std::size_t shared_scheduler::cell_size() const noexcept {
-  return sizeof(strand_cell);
+  return sizeof(shared_cell);
 }
 cell* shared_scheduler::make_cell(void* memory, const actor_type& type) {
-  return ::new (memory) strand_cell(*this, type, io_->get_executor());
-}
-void shared_scheduler::end_cell(cell& c) noexcept {
-  with_strand(c).strand.reset();
+  return ::new (memory) shared_cell(*this, type);
 }
 void shared_scheduler::destroy_cell(cell& c) noexcept {
-  with_strand(c).~strand_cell();
+  with_turn(c).~shared_cell();
+}
+
+/// The cells that one thread runs in a row, without going back to the
+/// io_context for each: what a cell wakes while it runs on this thread runs
+/// here next. So a question and its answer, or a ring, stay on one thread and
+/// in one cache, and the reactor is polled once a burst. Where there are other
+/// threads, they get whatever is more than one.
+class shared_scheduler::burst {
+ public:
+  explicit burst(shared_scheduler& s) noexcept
+      : scheduler_{&s}, before_{std::exchange(current, this)} {}
+  burst(const burst&) = delete;
+  burst& operator=(const burst&) = delete;
+  ~burst() {
+    current = before_;
+    while (count_ != 0) scheduler_->post(take());
+  }
+
+  /// False when it has no room.
+  static bool add(const shared_scheduler& s, cell& c) noexcept {
+    burst* b = current;
+    if (!b || b->scheduler_ != &s || b->count_ == (s.alone_ ? room : 1))
+      return false;
+    b->cells_[(b->first_ + b->count_++) % room] = &c;
+    return true;
+  }
+  void run(cell& c) noexcept {
+    scheduler_->take_turn(c);
+    for (int i = 1; i != longest && count_ != 0; ++i)
+      scheduler_->take_turn(take());
+  }
+
+ private:
+  /// Turns before the io_context gets its turn.
+  static constexpr int longest = 128;
+  static constexpr unsigned room = 64;
+  static constinit thread_local burst* current;
+
+  cell& take() noexcept {
+    cell& c = *cells_[first_];
+    first_ = (first_ + 1) % room;
+    --count_;
+    return c;
+  }
+
+  shared_scheduler* scheduler_;
+  burst* before_;
+  unsigned first_ = 0;
+  unsigned count_ = 0;
+  cell* cells_[room];
+};
+
+constinit thread_local shared_scheduler::burst*
+    shared_scheduler::burst::current = nullptr;
+
+// The cell cannot end before a wake that it is owed has come, nor while it is
+// queued; so it is there in all of these.
+
+void shared_scheduler::take_turn(cell& c) noexcept {
+  auto& turn = with_turn(c).turn;
+  const auto bits = turn.exchange(shared_cell::busy, std::memory_order_acq_rel);
+  if (bits & shared_cell::user_wake) c.woken(lane_id::user);
+  if (bits & shared_cell::system_wake) c.woken(lane_id::system);
+  const bool alive = bits & shared_cell::again ? c.run_queued() : c.run();
+  if (!alive) return;
+  std::uint8_t nothing_new = shared_cell::busy;
+  if (turn.compare_exchange_strong(nothing_new, 0, std::memory_order_acq_rel))
+    return;
+  // Others come first, and I/O among them.
+  if (!alone_ || !burst::add(*this, c)) post(c);
+}
+
+void shared_scheduler::signal(cell& c, std::uint8_t what) noexcept {
+  const auto before = with_turn(c).turn.fetch_or(
+      static_cast<std::uint8_t>(what | shared_cell::busy),
+      std::memory_order_acq_rel);
+  if (!(before & shared_cell::busy) && !burst::add(*this, c)) post(c);
+}
+
+void shared_scheduler::post(cell& c) noexcept {
+  if (!io_) return;
+  net::post(*io_, [this, &c] { burst{*this}.run(c); });
 }
 
 void shared_scheduler::wake(cell& c, lane_id which) noexcept {
-  // The cell cannot end before this wake has come, so `c` and its strand are
-  // there, now and in the handler.
-  if (!io_) return;
-  net::post(*with_strand(c).strand, [&c, which] {
-    c.woken(which);
-    c.run();
-  });
+  signal(c, which == lane_id::user ? shared_cell::user_wake
+                                   : shared_cell::system_wake);
 }
 void shared_scheduler::post_run(cell& c) noexcept {
-  if (!io_) return;
-  net::post(*with_strand(c).strand, [&c] { c.run_queued(); });
+  signal(c, shared_cell::again);
 }
 
 net::any_io_executor shared_scheduler::executor(cell& c) {
-  return *with_strand(c).strand;
+  return actor_strand{cell_ptr{&c}, io_->get_executor()};
 }
 
 void shared_scheduler::alarm(time_point due) {
   std::lock_guard lock{mutex_};
-  if (alarm_) start_alarm(due);
+  if (io_) start_alarm(due);
 }
 
 void shared_scheduler::start_alarm(time_point due) {
   if (due >= alarm_at_) return;
   alarm_at_ = due;
+  if (!alarm_) alarm_.emplace(*io_);
   alarm_->expires_at(due);
   alarm_->async_wait([this](std::error_code e) {
     if (e) return;  // another alarm has taken its place
@@ -97,7 +179,7 @@ class shared_owner final : public system_core {
       : system_core{options, kind::owner},
         io_{std::in_place, static_cast<int>(threads)},
         work_{std::in_place, io_->get_executor()} {
-    auto s = std::make_unique<shared_scheduler>(*this, *io_);
+    auto s = std::make_unique<shared_scheduler>(*this, *io_, threads == 1);
     scheduler_ = s.get();
     schedulers_.push_back(std::move(s));
     start_guardian();
@@ -160,7 +242,7 @@ class guest final : public system_core {
       : system_core{options, kind::guest},
         io_{&io},
         service_{&net::use_service<guest_service>(io)} {
-    auto s = std::make_unique<shared_scheduler>(*this, io);
+    auto s = std::make_unique<shared_scheduler>(*this, io, false);
     scheduler_ = s.get();
     schedulers_.push_back(std::move(s));
     service_->add(*this);

@@ -1,8 +1,10 @@
-/// The dispatcher `shared`: any number of threads on one `io_context`, an
-/// explicit strand an actor.
+/// The dispatcher `shared`: any number of threads on one `io_context`, a strand
+/// an actor.
 #pragma once
 
+#include <cstdint>
 #include <mutex>
+#include <optional>
 
 #include "scheduler.hpp"
 
@@ -11,14 +13,12 @@ namespace actors::detail {
 /// The one context of a shared system; the `io_context` may be the user's.
 class shared_scheduler final : public scheduler {
  public:
-  using strand = net::strand<net::io_context::executor_type>;
-
-  shared_scheduler(system_core& core, net::io_context& io)
-      : scheduler{core, false, true}, io_{&io}, alarm_{std::in_place, io} {}
+  /// `alone`: one thread runs `io`.
+  shared_scheduler(system_core& core, net::io_context& io, bool alone)
+      : scheduler{core, false, true}, io_{&io}, alone_{alone} {}
 
   std::size_t cell_size() const noexcept override;
   cell* make_cell(void* memory, const actor_type& type) override;
-  void end_cell(cell& c) noexcept override;
   void destroy_cell(cell& c) noexcept override;
   void wake(cell& c, lane_id which) noexcept override;
   net::any_io_executor executor(cell& c) override;
@@ -35,10 +35,19 @@ class shared_scheduler final : public scheduler {
   void post_run(cell& c) noexcept override;
 
  private:
+  class burst;
+
+  /// Runs a cell that this thread has been given.
+  void take_turn(cell& c) noexcept;
+  void signal(cell& c, std::uint8_t what) noexcept;
+  void post(cell& c) noexcept;
   void start_alarm(time_point due);
 
   net::io_context* io_;
+  const bool alone_;
   std::mutex mutex_;
+  /// Made when it is first needed: with it the io_context polls its reactor
+  /// between any two handlers.
   std::optional<net::steady_timer> alarm_;
   time_point alarm_at_ = time_point::max();
 };
