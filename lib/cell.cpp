@@ -18,14 +18,14 @@ namespace actors::detail {
 namespace {
 
 /// The callable and the arguments follow the cell in one block of memory.
-std::size_t holder_offset(const scheduler& home, const actor_type& type) {
-  const std::size_t align = std::max(type.align, alignof(std::max_align_t));
-  return (home.cell_size() + align - 1) / align * align;
+std::size_t holder_offset(const actor_type& type) {
+  const std::size_t align = std::max(type.align, alignof(cell));
+  return (sizeof(cell) + align - 1) / align * align;
 }
-std::size_t block_size(const scheduler& home, const actor_type& type) {
+std::size_t block_size(const actor_type& type) {
   const std::size_t spare =
       type.align > alignof(std::max_align_t) ? type.align : std::size_t{0};
-  return holder_offset(home, type) + type.size + spare;
+  return holder_offset(type) + type.size + spare;
 }
 
 }  // namespace
@@ -43,10 +43,10 @@ class cell::turn {
 };
 
 cell::cell(scheduler& home, const actor_type& type) noexcept
-    : home_{&home},
+    : throughput_{home.core().throughput()},
+      home_{&home},
       type_{&type},
-      main_{*this},
-      throughput_{home.core().throughput()} {}
+      main_{*this} {}
 
 cell::~cell() {
   if (parent_) parent_->release();
@@ -55,19 +55,18 @@ cell::~cell() {
 void cell_base::destroy() noexcept {
   cell& c = to_cell(*this);
   scheduler& home = c.home();
-  const std::size_t size = block_size(home, c.type());
+  const std::size_t size = block_size(c.type());
   // The last cell of a system, its guardian, lets the system go.
   cell_ptr parent{c.parent()};
   system_core* core = c.parent() ? nullptr : &home.core();
-  home.destroy_cell(c);
+  c.~cell();
   deallocate(&c, size);
   parent = {};
   if (core) core->release();
 }
 
 void* holder_of(cell& c) noexcept {
-  auto at =
-      reinterpret_cast<std::uintptr_t>(&c) + holder_offset(c.home(), c.type());
+  auto at = reinterpret_cast<std::uintptr_t>(&c) + holder_offset(c.type());
   const std::size_t align = c.type().align;
   return reinterpret_cast<void*>((at + align - 1) / align * align);
 }
@@ -207,10 +206,7 @@ void cell::completed(fiber& f, wait& w) noexcept {
   looked_ = false;
   f.waiting = nullptr;
   if (abandoned_ && published_) {
-    // It came after all. Nobody waits for it but the frames.
-    free_frames();
-    type_->destroy(holder_of(*this));
-    release();
+    free_abandoned();
     return;
   }
   if (!killed_) run_frame(w.waiter);
@@ -240,7 +236,18 @@ void cell::dropped(fiber& f, wait& w) noexcept {
 
 void cell::resume(fiber& f, wait& w) noexcept {
   f.waiting = nullptr;
-  if (!killed_) run_frame(w.waiter);
+  if (!killed_)
+    run_frame(w.waiter);
+  else if (abandoned_ && published_)
+    free_abandoned();
+}
+
+/// What an abandoned actor waited for came after all. Nobody is left to know
+/// but the frames.
+void cell::free_abandoned() noexcept {
+  free_frames();
+  type_->destroy(holder_of(*this));
+  release();
 }
 
 /// Does all there is to do, then sleeps. False when the cell has ended:
@@ -266,7 +273,8 @@ bool cell::sleep() noexcept {
   if (!local_system_.empty() || !system_.sleep()) return false;
   // A body that does not wait for messages need not be woken by them: it
   // looks for itself when it comes to `receive`.
-  if (receiver_ && !(receiver_->filter && receiver_->filter->count == 0) &&
+  if (receiver_ &&
+      !(receiver_->type->filter && receiver_->type->filter->count == 0) &&
       stop_ < stop_phase::requested && !killed_)
     return user_.sleep();
   return true;
@@ -371,7 +379,7 @@ poll_result cell::poll(receiver& r) {
   }
   if (budget_ == 0 || !local_system_.empty() || system_.has_nodes())
     return {poll_result::wait, nullptr};
-  envelope* e = next_message(r.filter);
+  envelope* e = next_message(r.type->filter);
   if (!e) {
     looked_ = true;
     return {poll_result::wait, nullptr};
@@ -382,55 +390,56 @@ poll_result cell::poll(receiver& r) {
 
 void cell::suspend(receiver& r, duration timeout) {
   if (timeout >= duration::zero()) [[unlikely]]
-    r.alarm = start_timer(
+    extras().alarm = start_timer(
         *this, timeout, [](cell& c, void*) noexcept { c.receive_expired(); },
         nullptr);
   receiver_ = &r;
   main_.waiting = &r;
 }
 
-void cell::cancel_receive(receiver& r) noexcept {
+void cell::cancel_receive() noexcept {
   receiver_ = nullptr;
-  cancel_timer(std::exchange(r.alarm, nullptr));
+  if (extras_) cancel_timer(std::exchange(extras_->alarm, nullptr));
 }
 
 void cell::receive_expired() noexcept {
+  extras_->alarm = nullptr;
   if (!receiver_) return;
-  receiver_->alarm = nullptr;
   if (stop_ < stop_phase::requested && !killed_)
-    deliver(*receiver_, receiver::event::timeout, nullptr);
+    deliver(*receiver_, receive_event::timeout, nullptr);
 }
 
 bool cell::deliver_next() noexcept {
   if (!receiver_ || looked_) return false;
   receiver& r = *receiver_;
   envelope* e;
-  if (!r.filter && budget_ != 0 && !extras_ && !inbox_.empty()) [[likely]] {
+  if (!r.type->filter && budget_ != 0 && !inbox_.empty() &&
+      (!extras_ || !extras_->scanned_for)) [[likely]] {
     e = inbox_.pop();
   } else {
-    if (r.filter && r.filter->count == 0) return false;
+    if (r.type->filter && r.type->filter->count == 0) return false;
     if (budget_ == 0) {
       if (!inbox_.empty() || user_.has_nodes()) home_->queue(*this);
       return false;
     }
-    e = next_message(r.filter);
+    e = next_message(r.type->filter);
     if (!e) return false;
   }
   --budget_;
-  deliver(r, receiver::event::message, e);
+  deliver(r, receive_event::message, e);
   return true;
 }
 
-inline void cell::deliver(receiver& r, receiver::event what,
+inline void cell::deliver(receiver& r, receive_event what,
                           envelope* e) noexcept {
   receiver_ = nullptr;
-  if (r.alarm) [[unlikely]]
-    cancel_timer(std::exchange(r.alarm, nullptr));
+  if (extras_ && extras_->alarm) [[unlikely]]
+    cancel_timer(std::exchange(extras_->alarm, nullptr));
   std::coroutine_handle<> frame = r.waiter;
-  if (!r.deliver)
+  if (!r.type->deliver)
     main_.hand = e;
   else
-    frame = r.deliver(r, what, e);
+    frame = r.type->deliver(r, what, e);
   if (frame)
     run_frame(frame);
   else
@@ -472,17 +481,17 @@ bool cell::step_stop() noexcept {
   if (stop_ == stop_phase::told) return false;
   if (stop_ == stop_phase::drain) {
     // What the body can still take, it takes; `until_stop` takes nothing.
-    const bool takes_none =
-        receiver_ && receiver_->filter && receiver_->filter->count == 0;
+    const bool takes_none = receiver_ && receiver_->type->filter &&
+                            receiver_->type->filter->count == 0;
     if (in_handler_) return false;
     if (!takes_none && (!inbox_.empty() || user_.has_nodes())) {
-      if (!receiver_ || !receiver_->filter) return false;
+      if (!receiver_ || !receiver_->type->filter) return false;
       // Selective: what it does not want now is left over.
       if (budget_ == 0) return false;
-      envelope* e = next_message(receiver_->filter);
+      envelope* e = next_message(receiver_->type->filter);
       if (e) {
         --budget_;
-        deliver(*receiver_, receiver::event::message, e);
+        deliver(*receiver_, receive_event::message, e);
         return true;
       }
     }
@@ -507,7 +516,7 @@ bool cell::step_stop() noexcept {
     c.kill_requested();
   });
   if (receiver_) {
-    deliver(*receiver_, receiver::event::empty, nullptr);
+    deliver(*receiver_, receive_event::empty, nullptr);
   } else if (wait* w = main_.waiting) {
     // An operation that has just succeeded is not undone; the next one is
     // aborted then.
@@ -653,7 +662,6 @@ bool cell::finish() noexcept {
       !system_.close_if_empty())
     return false;
   ended_ = true;
-  home_->end_cell(*this);
   if (parent_) {
     arrive = &child_ended_arrives;
     // With it goes the count that `launch` left with the cell itself.
@@ -672,7 +680,6 @@ void cell::end_unstarted() noexcept {
   type_->destroy(holder_of(*this));
   user_.close();
   (void)system_.close_if_empty();
-  home_->end_cell(*this);
   release();
 }
 
@@ -752,6 +759,9 @@ void cell::tear_down() noexcept {
     if (!started_) started_ = body_ended_ = true;
     wait* w = main_.waiting;
     if (w && w->cancel(*w, main_, cancellation::kill)) main_.waiting = nullptr;
+    // What was cancelled may let go of the frames at once.
+    while (take_system()) {
+    }
     if (!body_ended_) {
       if (main_.waiting) {
         abandoned_ = true;
@@ -782,8 +792,8 @@ poll_result poll(receiver& r) { return r.main->owner->poll(r); }
 void suspend(receiver& r, duration timeout) {
   r.main->owner->suspend(r, timeout);
 }
-bool cancel_receive(wait& w, fiber& f, cancellation) noexcept {
-  f.owner->cancel_receive(static_cast<receiver&>(w));
+bool cancel_receive(wait&, fiber& f, cancellation) noexcept {
+  f.owner->cancel_receive();
   return true;
 }
 fiber& main_fiber(cell& c) noexcept { return c.main(); }
@@ -938,8 +948,8 @@ cell& create_cell(system_core& core, cell* parent, const actor_type& type,
   if (options) check_options(*options);
   cell& above = parent ? *parent : core.guardian();
   scheduler& home = core.place(parent, options);
-  void* memory = allocate(block_size(home, type));
-  cell* c = home.make_cell(memory, type);
+  void* memory = allocate(block_size(type));
+  cell* c = ::new (memory) cell(home, type);
   above.add_ref();
   c->parent_ = &above;
   if (parent) c->number_ = parent->next_child_number();
@@ -960,13 +970,10 @@ cell& create_cell(system_core& core, cell* parent, const actor_type& type,
 }
 
 cell& make_root(system_core&, scheduler& home, const actor_type& type) {
-  return *home.make_cell(allocate(block_size(home, type)), type);
+  return *::new (allocate(block_size(type))) cell(home, type);
 }
 
-void discard(cell& c) noexcept {
-  c.home().end_cell(c);
-  c.release();
-}
+void discard(cell& c) noexcept { c.release(); }
 
 cell_ptr launch(cell& c) noexcept {
   cell_ptr handle{&c};

@@ -1,6 +1,7 @@
 /// The cell: the fixed part of an actor, its mailbox, its life.
 #pragma once
 
+#include <atomic>
 #include <coroutine>
 #include <cstdint>
 #include <exception>
@@ -37,6 +38,8 @@ struct cell_extras {
   /// for `scanned_for` and found nothing up to there.
   const message_filter* scanned_for = nullptr;
   envelope* scanned_to = nullptr;
+  /// The timeout of the `receive` that waits.
+  timer* alarm = nullptr;
   /// Runs while a stop or a kill is waited for.
   timer* deadline = nullptr;
 };
@@ -87,9 +90,6 @@ class cell
   /// How it ended; only after `push_system` was refused.
   exit_reason why() const;
 
-  /// Links of the list of wakes of a worker, one a lane.
-  std::uintptr_t wake_link[2] = {0, 0};
-
   // --- strand ---------------------------------------------------------------
 
   /// A wake has come.
@@ -122,7 +122,7 @@ class cell
 
   poll_result poll(receiver& r);
   void suspend(receiver& r, duration timeout);
-  void cancel_receive(receiver& r) noexcept;
+  void cancel_receive() noexcept;
   void receive_expired() noexcept;
 
   bool stopping() const noexcept {
@@ -168,13 +168,14 @@ class cell
   bool step_end() noexcept;
   bool step_stop() noexcept;
   bool deliver_next() noexcept;
-  inline void deliver(receiver& r, receiver::event what, envelope* e) noexcept;
+  inline void deliver(receiver& r, receive_event what, envelope* e) noexcept;
   envelope* next_message(const message_filter* filter) noexcept;
   envelope* scan(const message_filter& filter) noexcept;
   bool refill() noexcept;
   bool children_ended() noexcept;
   void kill_children() noexcept;
   void free_frames() noexcept;
+  void free_abandoned() noexcept;
   void end_unstarted() noexcept;
   void flush_mailbox() noexcept;
   void drop_hand(errc why) noexcept;
@@ -187,8 +188,31 @@ class cell
   void child_ended(cell& child) noexcept;
   static void child_ended_arrives(cell& parent, system_node& n) noexcept;
 
-  lane<envelope> user_;
-  lane<system_node> system_;
+  // Small things stand where the lanes leave room: a million idle actors are
+  // to be light.
+  [[no_unique_address]] lane<envelope> user_;
+  /// Not simply running: to be started, stopping, killed, ended.
+  bool special_ = true;
+  /// `poll` has found no message, and nothing has happened since.
+  bool looked_ = false;
+  stop_phase stop_ = stop_phase::no;
+  std::uint32_t budget_ = 0;
+  [[no_unique_address]] lane<system_node> system_;
+  exit_reason::kind kind_ = exit_reason::normal;
+
+ public:
+  /// For the scheduler: which wakes are on their way, and who is at it. Any
+  /// thread; each kind of scheduler says what its bits mean.
+  std::atomic<std::uint8_t> wakes{0};
+
+ private:
+  std::uint32_t throughput_;
+
+ public:
+  /// For the scheduler: its list of cells that have been woken.
+  cell* next_woken = nullptr;
+
+ private:
   /// Taken from the lane, or told by actors of the same thread.
   queue<envelope> inbox_;
   queue<system_node> local_system_;
@@ -204,15 +228,6 @@ class cell
   std::coroutine_handle<promise<void>> body_;
   receiver* receiver_ = nullptr;
   std::uint32_t children_made_ = 0;
-  std::uint32_t number_ = 0;
-  std::uint32_t throughput_;
-  std::uint32_t budget_ = 0;
-  /// Not simply running: to be started, stopping, killed, ended.
-  bool special_ = true;
-  /// `poll` has found no message, and nothing has happened since.
-  bool looked_ = false;
-  exit_reason::kind kind_ = exit_reason::normal;
-  stop_phase stop_ = stop_phase::no;
   bool queued_ : 1 = false;
   bool started_ : 1 = false;
   bool ready_ : 1 = false;

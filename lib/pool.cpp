@@ -52,17 +52,18 @@ class worker final : public scheduler {
   }
 
   void wake(cell& c, lane_id which) noexcept override {
-    // woken_ is a stack of (cell, lane), linked through the cells:
+    // `wakes` says which are on their way, `woken_` is a stack of the cells
+    // that have any, linked by `next_woken`:
     //   0       the worker is awake and will look
     //   asleep  it sleeps in its io_context: whoever pushes posts to it
-    //   other   wakes, newest first
-    const auto self =
-        reinterpret_cast<std::uintptr_t>(&c) | static_cast<unsigned>(which);
+    //   a cell  newest first
+    if (c.wakes.fetch_or(bit(which), std::memory_order_acq_rel) != 0) return;
     std::uintptr_t v = woken_.load(std::memory_order_relaxed);
     do {
-      c.wake_link[static_cast<unsigned>(which)] = v == asleep ? 0 : v;
-    } while (!woken_.compare_exchange_weak(v, self, std::memory_order_acq_rel,
-                                           std::memory_order_relaxed));
+      c.next_woken = reinterpret_cast<cell*>(v == asleep ? 0 : v);
+    } while (!woken_.compare_exchange_weak(
+        v, reinterpret_cast<std::uintptr_t>(&c), std::memory_order_acq_rel,
+        std::memory_order_relaxed));
     // The worker cannot end between the push and this: `c` cannot end before
     // it has seen the wake, and the worker ends after its cells.
     if (v == asleep) net::post(*io_, [] {});
@@ -134,14 +135,20 @@ class worker final : public scheduler {
 
   void take_woken() noexcept {
     if (!look()) return;
-    std::uintptr_t v = woken_.exchange(0, std::memory_order_acq_rel);
-    while (v != 0) {
-      auto& c = *reinterpret_cast<cell*>(v & ~std::uintptr_t{1});
-      const auto which = static_cast<lane_id>(v & 1);
-      v = c.wake_link[v & 1];
-      c.woken(which);
-      if (!c.queued()) queue(c);
+    auto* c =
+        reinterpret_cast<cell*>(woken_.exchange(0, std::memory_order_acq_rel));
+    while (c) {
+      cell* next = c->next_woken;  // before others may link it again
+      const auto bits = c->wakes.exchange(0, std::memory_order_acq_rel);
+      if (bits & bit(lane_id::user)) c->woken(lane_id::user);
+      if (bits & bit(lane_id::system)) c->woken(lane_id::system);
+      if (!c->queued()) queue(*c);
+      c = next;
     }
+  }
+
+  static constexpr std::uint8_t bit(lane_id which) noexcept {
+    return which == lane_id::user ? 1 : 2;
   }
 
   std::optional<net::io_context> io_;

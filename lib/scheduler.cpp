@@ -2,13 +2,8 @@
 
 #include <chrono>
 #include <ctime>
-#include <new>
 
 namespace actors::detail {
-
-cell* scheduler::make_cell(void* memory, const actor_type& type) {
-  return ::new (memory) cell(*this, type);
-}
 
 time_point scheduler::now() const noexcept {
   return std::chrono::steady_clock::now();

@@ -24,13 +24,6 @@ class scheduler {
   scheduler& operator=(const scheduler&) = delete;
   virtual ~scheduler() = default;
 
-  /// Memory a cell takes here, with its strand.
-  virtual std::size_t cell_size() const noexcept { return sizeof(cell); }
-  virtual cell* make_cell(void* memory, const actor_type& type);
-  /// Ends the strand of a cell that has ended; the memory stays.
-  virtual void end_cell(cell&) noexcept {}
-  virtual void destroy_cell(cell& c) noexcept { c.~cell(); }
-
   /// Sees to it that `c.wake(which)` and then `c.run()` are called on the
   /// cell's strand, soon. Any thread.
   virtual void wake(cell& c, lane_id which) noexcept = 0;

@@ -17,36 +17,15 @@ namespace actors::detail {
 
 namespace {
 
-/// A cell whose turns are taken by any thread, one at a time.
-class shared_cell final : public cell {
- public:
-  using cell::cell;
-
-  // Who sets `busy` sees to it that a turn is taken; who takes it clears the
-  // other bits, and `busy` too if there are no new ones at its end:
-  //
-  //   0             nobody is at it
-  //   busy + wakes  a turn is queued, or runs and another is wanted
-  //   busy          a turn runs
-  enum : std::uint8_t { busy = 1, user_wake = 2, system_wake = 4, again = 8 };
-  std::atomic<std::uint8_t> turn{0};
-};
-
-shared_cell& with_turn(cell& c) noexcept {
-  return static_cast<shared_cell&>(c);
-}
+// `wakes` of a cell. Who sets `busy` sees to it that a turn is taken; who takes
+// it clears the other bits, and `busy` too if there are no new ones at its end:
+//
+//   0             nobody is at it
+//   busy + wakes  a turn is queued, or runs and another is wanted
+//   busy          a turn runs
+enum : std::uint8_t { busy = 1, user_wake = 2, system_wake = 4, again = 8 };
 
 }  // namespace
-
-std::size_t shared_scheduler::cell_size() const noexcept {
-  return sizeof(shared_cell);
-}
-cell* shared_scheduler::make_cell(void* memory, const actor_type& type) {
-  return ::new (memory) shared_cell(*this, type);
-}
-void shared_scheduler::destroy_cell(cell& c) noexcept {
-  with_turn(c).~shared_cell();
-}
 
 /// The cells that one thread runs in a row, without going back to the
 /// io_context for each: what a cell wakes while it runs on this thread runs
@@ -105,24 +84,23 @@ constinit thread_local shared_scheduler::burst*
 // queued; so it is there in all of these.
 
 void shared_scheduler::take_turn(cell& c) noexcept {
-  auto& turn = with_turn(c).turn;
-  const auto bits = turn.exchange(shared_cell::busy, std::memory_order_acq_rel);
-  if (bits & shared_cell::user_wake) c.woken(lane_id::user);
-  if (bits & shared_cell::system_wake) c.woken(lane_id::system);
-  const bool alive = bits & shared_cell::again ? c.run_queued() : c.run();
+  const auto bits = c.wakes.exchange(busy, std::memory_order_acq_rel);
+  if (bits & user_wake) c.woken(lane_id::user);
+  if (bits & system_wake) c.woken(lane_id::system);
+  const bool alive = bits & again ? c.run_queued() : c.run();
   if (!alive) return;
-  std::uint8_t nothing_new = shared_cell::busy;
-  if (turn.compare_exchange_strong(nothing_new, 0, std::memory_order_acq_rel))
+  std::uint8_t nothing_new = busy;
+  if (c.wakes.compare_exchange_strong(nothing_new, 0,
+                                      std::memory_order_acq_rel))
     return;
   // Others come first, and I/O among them.
   if (!alone_ || !burst::add(*this, c)) post(c);
 }
 
 void shared_scheduler::signal(cell& c, std::uint8_t what) noexcept {
-  const auto before = with_turn(c).turn.fetch_or(
-      static_cast<std::uint8_t>(what | shared_cell::busy),
-      std::memory_order_acq_rel);
-  if (!(before & shared_cell::busy) && !burst::add(*this, c)) post(c);
+  const auto before = c.wakes.fetch_or(static_cast<std::uint8_t>(what | busy),
+                                       std::memory_order_acq_rel);
+  if (!(before & busy) && !burst::add(*this, c)) post(c);
 }
 
 void shared_scheduler::post(cell& c) noexcept {
@@ -131,12 +109,9 @@ void shared_scheduler::post(cell& c) noexcept {
 }
 
 void shared_scheduler::wake(cell& c, lane_id which) noexcept {
-  signal(c, which == lane_id::user ? shared_cell::user_wake
-                                   : shared_cell::system_wake);
+  signal(c, which == lane_id::user ? user_wake : system_wake);
 }
-void shared_scheduler::post_run(cell& c) noexcept {
-  signal(c, shared_cell::again);
-}
+void shared_scheduler::post_run(cell& c) noexcept { signal(c, again); }
 
 net::any_io_executor shared_scheduler::executor(cell& c) {
   return actor_strand{cell_ptr{&c}, io_->get_executor()};

@@ -17,9 +17,6 @@ class shared_scheduler final : public scheduler {
   shared_scheduler(system_core& core, net::io_context& io, bool alone)
       : scheduler{core, false, true}, io_{&io}, alone_{alone} {}
 
-  std::size_t cell_size() const noexcept override;
-  cell* make_cell(void* memory, const actor_type& type) override;
-  void destroy_cell(cell& c) noexcept override;
   void wake(cell& c, lane_id which) noexcept override;
   net::any_io_executor executor(cell& c) override;
   net::any_io_executor executor() override { return io_->get_executor(); }

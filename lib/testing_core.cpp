@@ -45,13 +45,19 @@ time_point manual_scheduler::deadline(duration delay) const noexcept {
   return now_ + std::clamp(delay, duration::zero(), longest);
 }
 
+namespace {
+
+constexpr std::uint8_t bit(lane_id which) noexcept {
+  return which == lane_id::user ? 1 : 2;
+}
+
+}  // namespace
+
 void manual_scheduler::wake(cell& c, lane_id which) noexcept {
   std::lock_guard lock{mutex_};
   if (closed_) return;
-  // The pool links a cell into its list once a lane, so one wake at a time.
-  std::uintptr_t& on_its_way = c.wake_link[static_cast<unsigned>(which)];
-  if (on_its_way) ++double_wakes_;
-  on_its_way = 1;
+  // A lane owes one wake at a time.
+  if (c.wakes.fetch_or(bit(which)) & bit(which)) ++double_wakes_;
   if (drop_ != 0 && --drop_ == 0) {
     dropped_ = owed{&c, which};
     return;
@@ -71,7 +77,7 @@ void manual_scheduler::arrive(std::size_t wake) noexcept {
     std::lock_guard lock{mutex_};
     w = std::exchange(wakes_[wake], wakes_.back());
     wakes_.pop_back();
-    w.who->wake_link[static_cast<unsigned>(w.which)] = 0;
+    w.who->wakes.fetch_and(static_cast<std::uint8_t>(~bit(w.which)));
   }
   w.who->woken(w.which);
   // `shared` gives the cell its turn at once, `pool` queues it.
@@ -373,9 +379,10 @@ std::string cell_inspector::describe(cell& c) {
     text += " has not started";
   else if (c.body_ended_)
     text += c.first_child_ ? " ends and waits for its children" : " ends";
-  else if (c.receiver_ && c.receiver_->filter)
-    text += c.receiver_->filter->count == 0 ? " waits for its stop"
-                                            : " waits for a message it chose";
+  else if (c.receiver_ && c.receiver_->type->filter)
+    text += c.receiver_->type->filter->count == 0
+                ? " waits for its stop"
+                : " waits for a message it chose";
   else if (c.receiver_)
     text += " waits for a message";
   else if (asked)

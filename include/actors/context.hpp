@@ -239,7 +239,7 @@ class context : public context<> {
   /// take the rest. The last may be `after(delay, handler)`.
   template <class H, class... Hs>
   auto receive(H&& h, Hs&&... hs) {
-    return make_receive<false, Ms...>(nullptr, std::forward<H>(h),
+    return make_receive<false, Ms...>(std::forward<H>(h),
                                       std::forward<Hs>(hs)...);
   }
   /// Takes the first message of the types `M`, and leaves the others in their
@@ -247,26 +247,30 @@ class context : public context<> {
   template <class M, class... Rest, class H, class... Hs>
   requires(!std::is_same_v<std::remove_cvref_t<H>, M> &&
            !std::is_reference_v<M>) auto receive(H&& h, Hs&&... hs) {
-    return make_receive<false, M, Rest...>(
-        &detail::message_set<M, Rest...>::filter, std::forward<H>(h),
-        std::forward<Hs>(hs)...);
+    if constexpr (declares<M, Rest...>())
+      return make_receive<true, M, Rest...>(std::forward<H>(h),
+                                            std::forward<Hs>(hs)...);
+    else
+      return detail::anything{};
   }
   /// Waits for the next message and gives it: an `std::optional<M>`, or of a
   /// `std::variant<Ms...>` where there are several; empty means stop. The
   /// message stays in hand until the next `receive`: `reply` answers it.
-  auto receive() { return detail::take_op<Ms...>{*fiber_, nullptr}; }
+  auto receive() { return detail::take_op<false, Ms...>{*fiber_}; }
+  /// As above, of the types `M`; leaves the others in their order.
   template <class M, class... Rest>
   auto receive() {
-    if constexpr (!detail::one_of<M, Ms...>)
-      (void)sizeof(receive_of_undeclared_message<M>);
-    return detail::take_op<M, Rest...>{
-        *fiber_, &detail::message_set<M, Rest...>::filter};
+    if constexpr (declares<M, Rest...>())
+      return detail::take_op<true, M, Rest...>{*fiber_};
+    else
+      return detail::anything{};
   }
 
   /// `receive` in a loop that belongs to the runtime, until stop.
   template <class H, class... Hs>
   auto serve(H&& h, Hs&&... hs) {
-    using op = detail::receive_op<true, detail::message_list<Ms...>, H, Hs...>;
+    using op =
+        detail::receive_op<true, false, detail::message_list<Ms...>, H, Hs...>;
     if constexpr (!check<detail::message_list<Ms...>, Ms...>(
                       static_cast<std::tuple<H, Hs...>*>(nullptr)))
       return detail::anything{};
@@ -274,7 +278,7 @@ class context : public context<> {
       return serve_in_body(*fiber_, std::forward<H>(h),
                            std::forward<Hs>(hs)...);
     else
-      return op{*fiber_, nullptr, std::forward<H>(h), std::forward<Hs>(hs)...};
+      return op{*fiber_, std::forward<H>(h), std::forward<Hs>(hs)...};
   }
 
   /// A handle to this actor, for others.
@@ -291,20 +295,32 @@ class context : public context<> {
     else
       return checks::template messages<Wanted...>();
   }
-  template <bool Loop, class... Wanted, class... Hs>
-  auto make_receive(const detail::message_filter* only, Hs&&... hs) {
+  template <class M, class... Rest>
+  static constexpr bool declares() {
+    if constexpr (!detail::one_of<M, Ms...>) {
+      (void)sizeof(receive_of_undeclared_message<M>);
+      return false;
+    } else if constexpr (sizeof...(Rest) != 0) {
+      return declares<Rest...>();
+    } else {
+      return true;
+    }
+  }
+  template <bool Selective, class... Wanted, class... Hs>
+  auto make_receive(Hs&&... hs) {
     if constexpr (check<detail::message_list<Wanted...>, Wanted...>(
                       static_cast<std::tuple<Hs...>*>(nullptr)))
-      return detail::receive_op<Loop, detail::message_list<Wanted...>, Hs...>{
-          *fiber_, only, std::forward<Hs>(hs)...};
+      return detail::receive_op<false, Selective,
+                                detail::message_list<Wanted...>, Hs...>{
+          *fiber_, std::forward<Hs>(hs)...};
     else
       return detail::anything{};
   }
   template <class... Hs>
   static task<> serve_in_body(detail::fiber& f, Hs&&... hs) {
     while (
-        co_await detail::receive_op<false, detail::message_list<Ms...>, Hs...>{
-            f, nullptr, std::forward<Hs>(hs)...}) {
+        co_await detail::receive_op<false, false, detail::message_list<Ms...>,
+                                    Hs...>{f, std::forward<Hs>(hs)...}) {
     }
   }
 };

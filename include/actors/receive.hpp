@@ -93,13 +93,14 @@ running_handler start_handler(task<T>&& t) {
 
 /// `receive(handlers…)`: one message, given to its handler.
 ///
-/// `Loop`: gives message after message without resuming the body; only for
-/// handlers that are no coroutines.
-template <bool Loop, class Taken, class... Hs>
+/// `Selective`: takes the first of the types `Ms`, leaves others. `Loop`: gives
+/// message after message without resuming the body; only for handlers that are
+/// no coroutines.
+template <bool Loop, bool Selective, class Taken, class... Hs>
 class receive_op;
 
-template <bool Loop, class... Ms, class... Hs>
-class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
+template <bool Loop, bool Selective, class... Ms, class... Hs>
+class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
     : public awaitable_base, private receiver {
   using handler_tuple = std::tuple<Hs&&...>;
   using last_handler = std::remove_cvref_t<
@@ -126,10 +127,8 @@ class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
   /// Whether `serve` has to resume a body after each message.
   static constexpr bool needs_body = has_tasks || has_after;
 
-  receive_op(fiber& f, const message_filter* only, Hs&&... hs) noexcept
-      : receiver{f, only}, handlers_{std::forward<Hs>(hs)...} {
-    if constexpr (Loop || needs_body) receiver::deliver = &on_event;
-  }
+  receive_op(fiber& f, Hs&&... hs) noexcept
+      : receiver{f, kind}, handlers_{std::forward<Hs>(hs)...} {}
   receive_op(const receive_op&) = delete;
   receive_op& operator=(const receive_op&) = delete;
   ~receive_op() requires(has_tasks) {
@@ -197,17 +196,17 @@ class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
       return duration{-1};
   }
 
-  static std::coroutine_handle<> on_event(receiver& r, event what,
+  static std::coroutine_handle<> on_event(receiver& r, receive_event what,
                                           envelope* e) {
     auto& self = static_cast<receive_op&>(r);
     if constexpr (Loop) {
-      if (what == event::empty) return self.waiter;
+      if (what == receive_event::empty) return self.waiter;
       self.guarded([&] { self.handle(e); });
       return self.state_.error ? self.waiter : std::coroutine_handle<>{};
     } else if constexpr (has_tasks) {
-      self.state_.taken = what == event::message;
-      self.state_.timed_out = what == event::timeout;
-      if (what == event::empty) return self.waiter;
+      self.state_.taken = what == receive_event::message;
+      self.state_.timed_out = what == receive_event::timeout;
+      if (what == receive_event::empty) return self.waiter;
       self.guarded([&] {
         if (e)
           self.handle(e);
@@ -218,7 +217,8 @@ class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
       self.state_.child.promise->start_detached(*self.main, self.waiter);
       return self.state_.child.frame;
     } else {
-      if constexpr (has_after) self.state_.timed_out = what == event::timeout;
+      if constexpr (has_after)
+        self.state_.timed_out = what == receive_event::timeout;
       self.main->hand = e;
       return self.waiter;
     }
@@ -306,6 +306,10 @@ class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
     }
   }
 
+  static constexpr receiver_type kind{
+      Selective ? &message_set<Ms...>::filter : nullptr,
+      Loop || needs_body ? &on_event : nullptr};
+
   /// What only some sets of handlers need; the others are trivial, and cost
   /// nothing to make and destroy for each message.
   struct with_tasks {
@@ -317,25 +321,28 @@ class [[nodiscard]] receive_op<Loop, message_list<Ms...>, Hs...>
   struct loop {
     std::exception_ptr error;
   };
-  struct plain {
+  struct with_timeout {
     bool timed_out = false;
   };
+  struct plain {};
 
   handler_tuple handlers_;
-  std::conditional_t<has_tasks, with_tasks,
-                     std::conditional_t<Loop, loop, plain>>
+  [[no_unique_address]] std::conditional_t<
+      has_tasks, with_tasks,
+      std::conditional_t<Loop, loop,
+                         std::conditional_t<has_after, with_timeout, plain>>>
       state_;
 };
 
 /// `receive()` and `receive<M…>()`: the next message itself.
-template <class... Ms>
+template <bool Selective, class... Ms>
 class [[nodiscard]] take_op : public awaitable_base, private receiver {
  public:
   using value_type = std::conditional_t<sizeof...(Ms) == 1, std::tuple<Ms...>,
                                         std::tuple<std::variant<Ms...>>>;
   using message = std::tuple_element_t<0, value_type>;
 
-  take_op(fiber& f, const message_filter* only) noexcept : receiver{f, only} {}
+  explicit take_op(fiber& f) noexcept : receiver{f, kind} {}
   take_op(const take_op&) = delete;
   take_op& operator=(const take_op&) = delete;
 
@@ -360,6 +367,9 @@ class [[nodiscard]] take_op : public awaitable_base, private receiver {
   }
 
  private:
+  static constexpr receiver_type kind{
+      Selective ? &message_set<Ms...>::filter : nullptr, nullptr};
+
   template <class M>
   static bool here(envelope* e, std::optional<message>& to) {
     M* m = payload_here<M>(e);
@@ -382,10 +392,7 @@ class [[nodiscard]] take_op : public awaitable_base, private receiver {
 /// `until_stop()`: takes no message.
 class [[nodiscard]] until_stop_op : public awaitable_base, private receiver {
  public:
-  explicit until_stop_op(fiber& f) noexcept
-      : receiver{f, &message_set<>::filter} {
-    receiver::deliver = [](receiver& r, event, envelope*) { return r.waiter; };
-  }
+  explicit until_stop_op(fiber& f) noexcept : receiver{f, kind} {}
   until_stop_op(const until_stop_op&) = delete;
   until_stop_op& operator=(const until_stop_op&) = delete;
 
@@ -396,6 +403,9 @@ class [[nodiscard]] until_stop_op : public awaitable_base, private receiver {
     suspend(*this, duration{-1});
   }
   void await_resume() const noexcept {}
+
+ private:
+  static constexpr receiver_type kind{&message_set<>::filter, nullptr};
 };
 
 }  // namespace actors::detail

@@ -29,6 +29,8 @@ class cell_base {
 
   /// Handles and runtime parts that hold the memory; starts with the creator's.
   std::atomic<std::uint32_t> refs_{1};
+  /// Among its siblings; its name, when it has none.
+  std::uint32_t number_ = 0;
 
  private:
   void destroy() noexcept;

@@ -11,8 +11,6 @@
 
 namespace actors::detail {
 
-struct timer;
-
 /// A set of message types; null pointers to it mean "any".
 struct message_filter {
   const message_type* const* types;
@@ -35,24 +33,29 @@ struct message_set {
 /// The `cancel` of every receiver.
 bool cancel_receive(wait& w, fiber& f, cancellation how) noexcept;
 
+enum class receive_event : unsigned char { message, empty, timeout };
+
+struct receiver;
+
+/// What one kind of `receive` is like.
+struct receiver_type {
+  /// Which messages it takes; null: any.
+  const message_filter* filter;
+  /// Takes what the wait was for and gives the frame to resume; null when it
+  /// wants the next message instead. Strand. Null: a message is put in hand
+  /// and the waiter resumed; nothing in hand means that it was no message.
+  std::coroutine_handle<> (*deliver)(receiver&, receive_event, envelope*);
+};
+
 /// Suspended in `receive`, `serve` or `until_stop`; lives in the frame.
 struct receiver : wait {
-  enum class event : unsigned char { message, empty, timeout };
-
-  receiver(fiber& f, const message_filter* only) noexcept
-      : main{&f}, filter{only} {
+  receiver(fiber& f, const receiver_type& t) noexcept : main{&f}, type{&t} {
     cancel = &cancel_receive;
   }
 
   /// The fiber of the body.
   fiber* main;
-  /// Null: any message.
-  const message_filter* filter;
-  /// Takes what the wait was for and gives the frame to resume; null when it
-  /// wants the next message instead. Strand. Null: a message is put in hand
-  /// and the waiter resumed; nothing in hand means that it was no message.
-  std::coroutine_handle<> (*deliver)(receiver&, event, envelope*) = nullptr;
-  timer* alarm = nullptr;
+  const receiver_type* type;
 };
 
 /// What `receive` finds when it looks before it suspends.
