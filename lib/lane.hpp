@@ -19,7 +19,8 @@ namespace actors::detail {
 ///
 ///   producer   0 | asleep | node  -> node      (CAS; closed: refused)
 ///   consumer   node               -> 0         (take_all)
-///              0                  -> asleep    (sleep; fails on node)
+///              0                  -> asleep    (sleep; fails on node, and
+///                                               not while a wake is owed)
 ///              any                -> + closed  (close)
 ///
 /// A wake that is owed is sent by the producer *after* its push, so the
@@ -64,7 +65,10 @@ class lane {
     std::uintptr_t v = word_.load(std::memory_order_relaxed);
     for (;;) {
       if (pointer(v)) return false;
-      if (v & asleep_bit) return true;
+      // With a wake on its way the consumer is as good as asleep, and looks
+      // again when it comes. Were it to say `asleep` now, a second producer
+      // would owe a second wake, and `owes` would not know of the first.
+      if ((v & asleep_bit) || slept_) return true;
       if (word_.compare_exchange_weak(v, v | asleep_bit,
                                       std::memory_order_acq_rel,
                                       std::memory_order_relaxed)) {

@@ -55,6 +55,7 @@ class shared_scheduler::burst {
     scheduler_->take_turn(c);
     for (int i = 1; i != longest && count_ != 0; ++i)
       scheduler_->take_turn(take());
+    scheduler_->rest();
   }
 
  private:
@@ -105,7 +106,7 @@ void shared_scheduler::signal(cell& c, std::uint8_t what) noexcept {
 
 void shared_scheduler::post(cell& c) noexcept {
   if (!io_) return;
-  net::post(*io_, [this, &c] { burst{*this}.run(c); });
+  net::post(*io_, [this, &c, keep = core_ptr{core()}] { burst{*this}.run(c); });
 }
 
 void shared_scheduler::wake(cell& c, lane_id which) noexcept {
@@ -127,7 +128,8 @@ void shared_scheduler::start_alarm(time_point due) {
   alarm_at_ = due;
   if (!alarm_) alarm_.emplace(*io_);
   alarm_->expires_at(due);
-  alarm_->async_wait([this](std::error_code e) {
+  armed_.store(true, std::memory_order_relaxed);
+  alarm_->async_wait([this, keep = core_ptr{core()}](std::error_code e) {
     if (e) return;  // another alarm has taken its place
     {
       std::lock_guard lock{mutex_};
@@ -137,6 +139,17 @@ void shared_scheduler::start_alarm(time_point due) {
     const time_point next = timers().next();
     if (next != time_point::max()) alarm(next);
   });
+}
+
+/// An alarm for timers that have all been cancelled would keep `io.run()` of a
+/// guest from returning.
+void shared_scheduler::rest() noexcept {
+  if (!armed_.load(std::memory_order_relaxed)) return;
+  std::lock_guard lock{mutex_};
+  if (!alarm_ || timers().next() != time_point::max()) return;
+  armed_.store(false, std::memory_order_relaxed);
+  alarm_at_ = time_point::max();
+  alarm_->cancel();
 }
 
 void shared_scheduler::close() noexcept {

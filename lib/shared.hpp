@@ -2,6 +2,7 @@
 /// an actor.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -38,6 +39,7 @@ class shared_scheduler final : public scheduler {
   void take_turn(cell& c) noexcept;
   void signal(cell& c, std::uint8_t what) noexcept;
   void post(cell& c) noexcept;
+  void rest() noexcept;
   void start_alarm(time_point due);
 
   net::io_context* io_;
@@ -47,6 +49,8 @@ class shared_scheduler final : public scheduler {
   /// between any two handlers.
   std::optional<net::steady_timer> alarm_;
   time_point alarm_at_ = time_point::max();
+  /// Whether there may be an alarm to end: a hint, read without the lock.
+  std::atomic<bool> armed_{false};
 };
 
 }  // namespace actors::detail

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "actors/system.hpp"
@@ -107,6 +108,22 @@ class system_core {
   std::condition_variable ended_changed_;
   bool ended_ = false;
   std::shared_ptr<signals> signals_;
+};
+
+/// Keeps a system's inside while something of it waits in an `io_context`.
+class core_ptr {
+ public:
+  explicit core_ptr(system_core& c) noexcept : core_{&c} { c.add_ref(); }
+  core_ptr(core_ptr&& other) noexcept
+      : core_{std::exchange(other.core_, nullptr)} {}
+  core_ptr(const core_ptr& other) noexcept : core_ptr{*other.core_} {}
+  core_ptr& operator=(core_ptr) = delete;
+  ~core_ptr() {
+    if (core_) core_->release();
+  }
+
+ private:
+  system_core* core_;
 };
 
 /// The guardian's cell, whose holder is raw memory still.
