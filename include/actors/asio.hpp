@@ -7,6 +7,7 @@
 
 #include <asio.hpp>
 #include <atomic>
+#include <chrono>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -328,11 +329,23 @@ struct await_bridge<asio::this_coro::executor_t> {
 /// cancellation slot. They meet in the question's `outcome`; the one that
 /// wins posts the handler to its executor. It lives until the post, the
 /// timer's handler and whoever lost have let go of it.
+///
+/// The timer belongs to the handler's executor where that has a context: the
+/// system may be gone when the handler's turn comes.
 template <class T, class Handler>
 class token_wait {
   using executor = asio::associated_executor_t<Handler, asio::any_io_executor>;
   using allocator = typename std::allocator_traits<
       asio::associated_allocator_t<Handler>>::template rebind_alloc<token_wait>;
+  using clock = std::chrono::steady_clock;
+  static constexpr bool has_context = requires(const executor& e) {
+    static_cast<asio::execution_context&>(
+        asio::query(e, asio::execution::context));
+  };
+  using timer_executor =
+      std::conditional_t<has_context, executor, asio::any_io_executor>;
+  using timer_type = asio::basic_waitable_timer<clock, asio::wait_traits<clock>,
+                                                timer_executor>;
 
  public:
   static void start(Handler&& handler, operation<T>&& op) {
@@ -352,38 +365,44 @@ class token_wait {
       : handler_(std::move(handler)),
         executor_(asio::get_associated_executor(
             handler_, default_executor(op.target().get()))),
-        work_(asio::make_work_guard(executor_)),
-        timer_(default_executor(op.target().get())) {}
+        work_(asio::make_work_guard(executor_)) {}
 
   void submit(operation<T>& op) {
     const duration timeout = op.timeout();
     cell_ptr target = std::move(op.target());
-    state_ = static_cast<reply_state<T>*>(op.detach());
-    state_->asker = this;
-    state_->deliver = [](ask_state& s) noexcept {
+    // Its own name for it: a timeout may forget `state_` at any moment, but
+    // frees nothing before the asked side has had it.
+    auto* const question = static_cast<reply_state<T>*>(op.detach());
+    state_ = question;
+    question->asker = this;
+    question->deliver = [](ask_state& s) noexcept {
       auto* self = static_cast<token_wait*>(s.asker);
       self->answered_ = true;
       self->post();
     };
     // One count for the winner, one for this function.
     if (timeout >= duration::zero()) {
-      add_ref();
-      timer_.expires_after(timeout);
-      timer_.async_wait([this](std::error_code e) {
-        if (!e) leave(make_error_code(errc::timed_out));
-        release();
-      });
+      if constexpr (has_context)
+        timer_.emplace(executor_);
+      else
+        timer_.emplace(default_executor(target.get()));
+      timer_->expires_after(std::chrono::ceil<clock::duration>(timeout));
+      timer_->async_wait(timer_handler{*this});
     }
     auto slot = asio::get_associated_cancellation_slot(handler_);
     if (slot.is_connected())
       slot.assign([this](asio::cancellation_type type) {
         if (type != asio::cancellation_type::none) leave(operation_aborted());
       });
-    if (!target || !state_->type->submit(*state_, *target.get())) {
-      // It never got there; whether a timeout says so first is all the same.
-      if (!left_.exchange(true, std::memory_order_acq_rel)) {
+    if (!target || !question->type->submit(*question, *target.get())) {
+      // It never got there.
+      if (question->outcome.exchange(ask_state::answered,
+                                     std::memory_order_acq_rel) ==
+          ask_state::pending) {
         error_ = make_error_code(errc::actor_stopped);
         post();
+      } else {
+        question->leave();  // a timeout or a cancellation was faster
       }
     }
     release();
@@ -401,13 +420,13 @@ class token_wait {
     post();
   }
 
-  void post() noexcept { asio::post(executor_, completion_handler{this}); }
+  void post() noexcept { asio::post(executor_, completion_handler{*this}); }
 
   /// On the handler's executor: nobody emits to the slot meanwhile.
   void complete() {
     auto slot = asio::get_associated_cancellation_slot(handler_);
     if (slot.is_connected()) slot.clear();
-    timer_.cancel();
+    if (timer_) timer_->cancel();
     std::error_code error = error_;
     Handler handler(std::move(handler_));
     if constexpr (std::is_void_v<T>) {
@@ -427,19 +446,34 @@ class token_wait {
     }
   }
 
-  struct completion_handler {
-    explicit completion_handler(token_wait* w) noexcept : who{w} {}
-    completion_handler(completion_handler&& o) noexcept
-        : who{std::exchange(o.who, nullptr)} {}
-    ~completion_handler() {
-      // Its executor's context was destroyed; so is the handler.
-      if (who) who->release();
+  /// One count, given back when it is destroyed uncalled: its executor's
+  /// context was destroyed.
+  class counted_handler {
+   public:
+    explicit counted_handler(token_wait& w) noexcept : who_{&w} {}
+    counted_handler(counted_handler&& o) noexcept
+        : who_{std::exchange(o.who_, nullptr)} {}
+    counted_handler& operator=(counted_handler&&) = delete;
+    ~counted_handler() {
+      if (who_) who_->release();
     }
-    void operator()() { std::exchange(who, nullptr)->complete(); }
-    token_wait* who;
+
+   protected:
+    token_wait* who_;
+  };
+  struct completion_handler : counted_handler {
+    using counted_handler::counted_handler;
+    void operator()() { std::exchange(this->who_, nullptr)->complete(); }
+  };
+  struct timer_handler : counted_handler {
+    explicit timer_handler(token_wait& w) noexcept : counted_handler{w} {
+      w.refs_.fetch_add(1, std::memory_order_relaxed);
+    }
+    void operator()(std::error_code e) {
+      if (!e) this->who_->leave(make_error_code(errc::timed_out));
+    }
   };
 
-  void add_ref() noexcept { refs_.fetch_add(1, std::memory_order_relaxed); }
   void release() noexcept {
     if (refs_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     allocator a(asio::get_associated_allocator(handler_));
@@ -453,7 +487,8 @@ class token_wait {
   Handler handler_;
   executor executor_;
   asio::executor_work_guard<executor> work_;
-  asio::steady_timer timer_;
+  /// There when a timeout was given.
+  std::optional<timer_type> timer_;
   /// Null when the asked side has it.
   reply_state<T>* state_ = nullptr;
   std::error_code error_;
