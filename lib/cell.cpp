@@ -679,6 +679,7 @@ void cell::end_unstarted() noexcept {
   published_ = ended_ = started_ = body_ended_ = true;
   type_->destroy(holder_of(*this));
   user_.close();
+  system_.woken();
   (void)system_.close_if_empty();
   release();
 }
@@ -978,6 +979,10 @@ void discard(cell& c) noexcept { c.release(); }
 cell_ptr launch(cell& c) noexcept {
   cell_ptr handle{&c};
   cell& above = *c.parent();
+  const bool at_home = here.home == &c.home();
+  // From the next lines on others may stop it, and it may not end before the
+  // wake that is sent at the end.
+  if (!at_home) c.expect_wake();
   if (here.running == &above) {
     above.adopt(c);
   } else if (!send_order(
@@ -989,7 +994,7 @@ cell_ptr launch(cell& c) noexcept {
     c.end_unstarted();
     return handle;
   }
-  if (here.home == &c.home())
+  if (at_home)
     c.home().queue(c);
   else
     c.home().wake(c, lane_id::system);

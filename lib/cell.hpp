@@ -92,6 +92,8 @@ class cell
 
   // --- strand ---------------------------------------------------------------
 
+  /// Its first wake is on its way; before anybody else knows the cell.
+  void expect_wake() noexcept { system_.expect_wake(); }
   /// A wake has come.
   void woken(lane_id which) noexcept {
     which == lane_id::user ? user_.woken() : system_.woken();

@@ -77,6 +77,8 @@ class lane {
       }
     }
   }
+  /// Consumer, before there are producers: a wake is on its way.
+  void expect_wake() noexcept { slept_ = true; }
   /// Consumer: the wake that was owed has come.
   void woken() noexcept { slept_ = false; }
   /// Consumer: a wake is on its way.

@@ -104,6 +104,7 @@ void system_core::start_guardian() {
   guardian_->extras().name = "user";
   add_ref();             // the guardian's, until its memory goes
   guardian_->add_ref();  // the owner's
+  guardian_->expect_wake();
   guardian_->home().wake(*guardian_, lane_id::system);
 }
 

@@ -96,6 +96,24 @@ TEST_SUITE("lane") {
     CHECK(l.close_if_empty());
   }
 
+  TEST_CASE("there is one wake on its way at a time") {
+    lane l;
+    node a{1}, b{2};
+    CHECK(l.sleep());
+    CHECK(l.push(&a) == pushed::owing_a_wake);
+    // The consumer, awake for another reason, finds it before the wake comes.
+    CHECK(take(l) == std::vector{1});
+    CHECK(l.sleep());
+    CHECK(l.owes());
+    CHECK(!l.close_if_empty());
+    CHECK(l.push(&b) == pushed::quietly);
+    CHECK(!l.sleep());
+    l.woken();
+    CHECK(take(l) == std::vector{2});
+    CHECK(l.sleep());
+    CHECK(l.asleep());
+  }
+
   TEST_CASE("a lane with nodes does not go to sleep") {
     lane l;
     node a{1};
