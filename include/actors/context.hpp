@@ -318,9 +318,13 @@ class context : public context<> {
   }
   template <class... Hs>
   static task<> serve_in_body(detail::fiber& f, Hs&&... hs) {
-    while (
-        co_await detail::receive_op<false, false, detail::message_list<Ms...>,
-                                    Hs...>{f, std::forward<Hs>(hs)...}) {
+    using op =
+        detail::receive_op<false, false, detail::message_list<Ms...>, Hs...>;
+    // Not as a temporary of the loop's condition: g++ 12 makes of that a
+    // coroutine that crashes at its first step.
+    for (bool more = true; more;) {
+      op next{f, std::forward<Hs>(hs)...};
+      more = co_await next;
     }
   }
 };
