@@ -548,7 +548,8 @@ bool cell::step_kill() noexcept {
     publish_end();
     return true;
   }
-  kind_ = exit_reason::killed;
+  // A failure from outside may have had to wait for the same.
+  if (kind_ != exit_reason::failed) kind_ = exit_reason::killed;
   free_frames();
   return true;
 }

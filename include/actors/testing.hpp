@@ -109,11 +109,21 @@ class run_slot {
   std::shared_ptr<run_outcome<T>> to_;
 };
 
+/// What `run` can await as it is, and what that gives.
 template <class Op>
-concept awaitable_value = is_task<Op>::value ||
-    (std::is_base_of_v<awaitable_base, Op>&& requires {
-      typename Op::value_type;
-    });
+struct run_value {};
+template <class T>
+struct run_value<task<T>> {
+  using type = T;
+};
+template <class Op>
+requires(std::is_base_of_v<awaitable_base, Op>) struct run_value<Op> {
+  using type = decltype(std::declval<Op&>().await_resume());
+};
+template <class Op>
+concept awaitable_value = requires {
+  typename run_value<Op>::type;
+};
 
 /// The actor that awaits what `run` was given.
 template <class T, class Op>
@@ -262,8 +272,9 @@ class simulation {
   /// actor alive: where it waits, for whom, and what is in its mailbox. The
   /// waiting actor is killed then.
   template <class Op>
-  requires(detail::awaitable_value<Op>) typename Op::value_type run(Op op) {
-    using value = typename Op::value_type;
+  requires(detail::awaitable_value<Op>) typename detail::run_value<Op>::type
+      run(Op op) {
+    using value = typename detail::run_value<Op>::type;
     auto outcome = std::make_shared<detail::run_outcome<value>>();
     drive(system().spawn_once({.name = next_run_name()},
                               &detail::run_body<value, Op>,
@@ -409,11 +420,13 @@ using probed_queue = std::deque<std::unique_ptr<probed_base>>;
 /// The one handler of a probe.
 struct probe_handler {
   template <class M>
-  requires(!question<M>) void operator()(M&& m) const {
+  requires(!std::is_reference_v<M> && !question<M>) void operator()(
+      M&& m) const {
     queue->push_back(std::make_unique<probed<M>>(std::move(m)));
   }
   template <question M>
-  void operator()(M&& m, reply_to<reply_of_t<M>> slot) const {
+  requires(!std::is_reference_v<M>) void operator()(
+      M&& m, reply_to<reply_of_t<M>> slot) const {
     queue->push_back(
         std::make_unique<probed<M>>(std::move(m), std::move(slot)));
   }
