@@ -63,6 +63,11 @@ concept guest_bridged = requires {
   sizeof(guest_bridge<Context>);
 };
 
+/// Keeps `actor_system{options}` from being taken for a guest.
+template <class Context>
+concept foreign_context = !std::is_same_v<Context, system_options> &&
+                          !std::is_same_v<Context, actor_system>;
+
 system_core* make_system(const system_options& options);
 /// Throws `would_deadlock` on a thread of the runtime, `std::logic_error` for
 /// a guest.
@@ -147,7 +152,7 @@ class actor_system {
   explicit actor_system(const system_options& options = {});
   /// A guest on an `asio::io_context` of the user's, run by one thread or by
   /// many; needs `#include <actors/asio.hpp>`.
-  template <class Context>
+  template <detail::foreign_context Context>
   explicit actor_system(Context& context, const system_options& options = {})
       : actor_system{guest(context, options)} {}
   actor_system(const actor_system&) = delete;
