@@ -125,10 +125,11 @@ void explore_seed(const explore_options& options, std::uint64_t seed,
     cause = std::current_exception();
   }
   const std::string number = std::to_string(seed);
-  throw exploration_failed(
-      "seed " + number + " fails: " + message + "\nto replay it: ACTORS_SEED=" +
-          number + ", or explore({.seeds = 1, .first = " + number + "}, …)",
-      seed, std::move(message), std::move(cause));
+  const std::string text = "seed " + number + " fails: " + message +
+                           "\nto replay it: ACTORS_SEED=" + number +
+                           ", or explore({.seeds = 1, .first = " + number +
+                           "}, ...)";
+  throw exploration_failed(text, seed, std::move(message), std::move(cause));
 }
 
 }  // namespace

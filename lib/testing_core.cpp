@@ -406,8 +406,12 @@ std::string cell_inspector::describe(cell& c) {
   std::size_t queued = 0;
   c.refill();
   for (envelope* e = c.inbox_.front(); e; e = e->next) ++queued;
-  return text + ", " + std::to_string(queued) +
-         (queued == 1 ? " message" : " messages") + " queued";
+  text += ", " + std::to_string(queued) +
+          (queued == 1 ? " message" : " messages") + " queued";
+  // Where nothing can go on this is a bug of the runtime: a wake was lost.
+  if (!c.queued_ && (c.system_.has_nodes() || !c.local_system_.empty()))
+    text += ", and news that it has not seen";
+  return text;
 }
 
 void cell_inspector::fail(cell& c, std::exception_ptr error) noexcept {
