@@ -195,7 +195,16 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
   bool await_ready() const noexcept { return false; }
   template <class Promise>
   bool await_suspend(std::coroutine_handle<Promise> frame) {
-    fiber& f = frame.promise().current();
+    return start(frame.promise().current(), frame);
+  }
+  value_type await_resume() { return take().value(); }
+  result<value_type> take() {
+    result<value_type> r = std::move(*result_);
+    return r;
+  }
+
+  /// What `await_suspend` does.
+  bool start(fiber& f, std::coroutine_handle<> frame) {
     if (take_abort(f)) {
       result_.emplace(operation_aborted());
       return false;
@@ -214,11 +223,6 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
     if (result_) return false;  // some operations complete at once
     f.waiting = this;
     return true;
-  }
-  value_type await_resume() { return take().value(); }
-  result<value_type> take() {
-    result<value_type> r = std::move(*result_);
-    return r;
   }
 
  private:
@@ -295,6 +299,61 @@ class use_task_handler {
   cell* cell_;
   operation_memory* memory_;
   asio::cancellation_slot slot_;
+};
+
+/// A `use_task_op` whose initiation has no name: what Asio's adapters of
+/// tokens ask for, which want one type for all operations of a signature. It
+/// lives in recycled memory.
+template <class Completion>
+class [[nodiscard]] any_use_task_op : public awaitable_base {
+ public:
+  using value_type = typename Completion::type;
+
+  template <class Initiation, class... InitArgs>
+  any_use_task_op(use_task_op<Initiation, Completion, InitArgs...>&& op)
+      : op_{make_node<holder<use_task_op<Initiation, Completion, InitArgs...>>>(
+            std::move(op))} {}
+  /// Only before it has started.
+  any_use_task_op(any_use_task_op&& other) noexcept
+      : op_{std::exchange(other.op_, nullptr)} {}
+  any_use_task_op& operator=(any_use_task_op&&) = delete;
+  ~any_use_task_op() {
+    if (op_) op_->destroy();
+  }
+
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> frame) {
+    return op_->start(frame.promise().current(), frame);
+  }
+  value_type await_resume() { return take().value(); }
+  result<value_type> take() { return op_->take(); }
+
+ private:
+  class interface {
+   public:
+    virtual bool start(fiber& f, std::coroutine_handle<> frame) = 0;
+    virtual result<value_type> take() = 0;
+    virtual void destroy() noexcept = 0;
+
+   protected:
+    ~interface() = default;
+  };
+  template <class Op>
+  class holder final : public interface {
+   public:
+    explicit holder(Op&& op) : op_{std::move(op)} {}
+    bool start(fiber& f, std::coroutine_handle<> frame) override {
+      return op_.start(f, frame);
+    }
+    result<value_type> take() override { return op_.take(); }
+    void destroy() noexcept override { destroy_and_free(this); }
+
+   private:
+    Op op_;
+  };
+
+  interface* op_;
 };
 
 /// `co_await an_asio_awaitable` in a task.
@@ -532,6 +591,10 @@ struct token_bridge<operation<T>, Token> {
 template <class R, class... Args>
 class asio::async_result<actors::use_task_t, R(Args...)> {
  public:
+  /// For adapters of tokens that cannot name what `initiate` gives.
+  using return_type = actors::detail::any_use_task_op<
+      actors::detail::completion<std::decay_t<Args>...>>;
+
   template <class Initiation, class... InitArgs>
   static auto initiate(Initiation&& initiation, actors::use_task_t,
                        InitArgs&&... args) {

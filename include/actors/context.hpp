@@ -167,23 +167,10 @@ class context<> {
   template <class... Ms, class M>
   void forward(const actor_ref<Ms...>& to, M&& m) {
     using type = std::remove_cvref_t<M>;
-    static_assert(detail::one_of<type, Ms...>,
-                  "the actor does not take this message");
-    detail::envelope* e = detail::hand_of(cell());
-    detail::ask_state* slot = nullptr;
-    void (*fail)(detail::ask_state&, errc) noexcept = nullptr;
-    if constexpr (question<type>) {
-      if (e->type->slot(e)) {
-        check_reply<reply_of_t<type>>(e);
-        slot = e->type->take_slot(e);
-        fail = &detail::reply_state<reply_of_t<type>>::fail;
-      }
-    } else if (e->type->slot(e)) {
-      detail::throw_wrong_reply(e);
-    }
-    detail::tell(to.cell().get(), detail::make_node<detail::forwarded<type>>(
-                                      slot, fail, detail::sender_of(cell()),
-                                      std::forward<M>(m)));
+    if constexpr (detail::one_of<type, Ms...>)
+      forward_checked<type>(to.cell().get(), std::forward<M>(m));
+    else
+      (void)sizeof(actor_does_not_take<type>);
   }
 
   /// Waits; other messages stay in the mailbox meanwhile. A stop ends it with
@@ -206,6 +193,24 @@ class context<> {
   detail::cell& cell() const noexcept { return *fiber_->owner; }
 
  protected:
+  template <class type>
+  void forward_checked(detail::cell_base* to, type m) {
+    detail::envelope* e = detail::hand_of(cell());
+    detail::ask_state* slot = nullptr;
+    void (*fail)(detail::ask_state&, errc) noexcept = nullptr;
+    if constexpr (question<type>) {
+      if (e->type->slot(e)) {
+        check_reply<reply_of_t<type>>(e);
+        slot = e->type->take_slot(e);
+        fail = &detail::reply_state<reply_of_t<type>>::fail;
+      }
+    } else if (e->type->slot(e)) {
+      detail::throw_wrong_reply(e);
+    }
+    detail::tell(to, detail::make_node<detail::forwarded<type>>(
+                         slot, fail, detail::sender_of(cell()), std::move(m)));
+  }
+
   template <class R>
   static void check_reply(const detail::envelope* e) {
     if (!e->type->message) detail::throw_wrong_reply(e);
@@ -247,11 +252,14 @@ class context : public context<> {
   template <class M, class... Rest, class H, class... Hs>
   requires(!std::is_same_v<std::remove_cvref_t<H>, M> &&
            !std::is_reference_v<M>) auto receive(H&& h, Hs&&... hs) {
-    if constexpr (declares<M, Rest...>())
+    using mistake = typename decltype(undeclared<M, Rest...>())::type;
+    if constexpr (std::is_void_v<mistake>) {
       return make_receive<true, M, Rest...>(std::forward<H>(h),
                                             std::forward<Hs>(hs)...);
-    else
+    } else {
+      (void)sizeof(mistake);
       return detail::anything{};
+    }
   }
   /// Waits for the next message and gives it: an `std::optional<M>`, or of a
   /// `std::variant<Ms...>` where there are several; empty means stop. The
@@ -260,25 +268,33 @@ class context : public context<> {
   /// As above, of the types `M`; leaves the others in their order.
   template <class M, class... Rest>
   auto receive() {
-    if constexpr (declares<M, Rest...>())
+    using mistake = typename decltype(undeclared<M, Rest...>())::type;
+    if constexpr (std::is_void_v<mistake>) {
       return detail::take_op<true, M, Rest...>{*fiber_};
-    else
+    } else {
+      (void)sizeof(mistake);
       return detail::anything{};
+    }
   }
 
   /// `receive` in a loop that belongs to the runtime, until stop.
   template <class H, class... Hs>
   auto serve(H&& h, Hs&&... hs) {
-    using op =
-        detail::receive_op<true, false, detail::message_list<Ms...>, H, Hs...>;
-    if constexpr (!check<detail::message_list<Ms...>, Ms...>(
-                      static_cast<std::tuple<H, Hs...>*>(nullptr)))
+    using declared = detail::message_list<Ms...>;
+    using mistake =
+        typename decltype(detail::handlers<declared, H, Hs...>::
+                              template first_mistake<Ms...>())::type;
+    if constexpr (!std::is_void_v<mistake>) {
+      (void)sizeof(mistake);
       return detail::anything{};
-    else if constexpr (op::needs_body)
-      return serve_in_body(*fiber_, std::forward<H>(h),
-                           std::forward<Hs>(hs)...);
-    else
-      return op{*fiber_, std::forward<H>(h), std::forward<Hs>(hs)...};
+    } else {
+      using op = detail::receive_op<true, false, declared, H, Hs...>;
+      if constexpr (op::needs_body)
+        return serve_in_body(*fiber_, std::forward<H>(h),
+                             std::forward<Hs>(hs)...);
+      else
+        return op{*fiber_, std::forward<H>(h), std::forward<Hs>(hs)...};
+    }
   }
 
   /// A handle to this actor, for others.
@@ -287,34 +303,28 @@ class context : public context<> {
   }
 
  private:
-  template <class Declared, class... Wanted, class... Hs>
-  static constexpr bool check(std::tuple<Hs...>*) {
-    using checks = detail::check_handlers<Declared, Hs...>;
-    if constexpr (!checks::template each<Hs...>())
-      return false;
-    else
-      return checks::template messages<Wanted...>();
-  }
   template <class M, class... Rest>
-  static constexpr bool declares() {
-    if constexpr (!detail::one_of<M, Ms...>) {
-      (void)sizeof(receive_of_undeclared_message<M>);
-      return false;
-    } else if constexpr (sizeof...(Rest) != 0) {
-      return declares<Rest...>();
-    } else {
-      return true;
-    }
+  static constexpr auto undeclared() {
+    if constexpr (!detail::one_of<M, Ms...>)
+      return detail::mistake<receive_of_undeclared_message<M>>{};
+    else if constexpr (sizeof...(Rest) != 0)
+      return undeclared<Rest...>();
+    else
+      return detail::mistake<void>{};
   }
   template <bool Selective, class... Wanted, class... Hs>
   auto make_receive(Hs&&... hs) {
-    if constexpr (check<detail::message_list<Wanted...>, Wanted...>(
-                      static_cast<std::tuple<Hs...>*>(nullptr)))
-      return detail::receive_op<false, Selective,
-                                detail::message_list<Wanted...>, Hs...>{
+    using wanted = detail::message_list<Wanted...>;
+    using mistake =
+        typename decltype(detail::handlers<wanted, Hs...>::
+                              template first_mistake<Wanted...>())::type;
+    if constexpr (std::is_void_v<mistake>) {
+      return detail::receive_op<false, Selective, wanted, Hs...>{
           *fiber_, std::forward<Hs>(hs)...};
-    else
+    } else {
+      (void)sizeof(mistake);
       return detail::anything{};
+    }
   }
   template <class... Hs>
   static task<> serve_in_body(detail::fiber& f, Hs&&... hs) {

@@ -126,6 +126,20 @@ class actor_ref : public detail::ref_base {
                                     sender.cell(), std::forward<M>(m)));
   }
 
+  /// Sends a message, built in place from `args`, and waits until it is in the
+  /// mailbox, which is at once where there is room. An actor that takes no
+  /// messages any more: `errc::actor_stopped`, and no dead letter.
+  template <class M, class... Args>
+  requires(!std::is_reference_v<M>) auto send(Args&&... args) const {
+    if constexpr (detail::one_of<M, Ms...>) {
+      return operation<void>{cell_, detail::make_node<detail::sending<M>>(
+                                        std::forward<Args>(args)...)};
+    } else {
+      (void)sizeof(actor_does_not_take<M>);
+      return detail::anything{};
+    }
+  }
+
   /// Asks question `Q`, built in place from `args`: the form that is safe on
   /// every compiler. Nothing is sent before the operation is used.
   template <class Q, class... Args>

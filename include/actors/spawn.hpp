@@ -125,80 +125,65 @@ concept views =
   a.data();
 };
 
-template <class Params, class... Args>
-struct check_parameters;
-template <class... Ps, class... Args>
-struct check_parameters<std::tuple<Ps...>, Args...> {
-  template <class P, class Arg>
-  static constexpr bool one() {
-    if constexpr (std::is_reference_v<P> && !is_reference_wrapper<Arg>::value) {
-      (void)sizeof(actor_parameter_would_dangle_take_it_by_value<P>);
-      return false;
-    } else if constexpr (views<P, Arg>) {
-      (void)sizeof(
-          actor_parameter_would_view_a_temporary_take_it_by_value<P, Arg>);
-      return false;
+/// The first mistake in a spawn. `F` and `Args` are decayed.
+template <bool Once, class F, class... Args>
+struct spawn_check {
+  using traits = actor_traits<F>;
+
+  template <std::size_t I, class Parameters>
+  static constexpr auto in_parameters() {
+    if constexpr (I == std::tuple_size_v<Parameters> || I == sizeof...(Args)) {
+      return mistake<void>{};
     } else {
-      return true;
+      using P = std::tuple_element_t<I, Parameters>;
+      using Arg = std::tuple_element_t<I, std::tuple<Args...>>;
+      if constexpr (std::is_reference_v<P> && !is_reference_wrapper<Arg>::value)
+        return mistake<actor_parameter_would_dangle_take_it_by_value<P>>{};
+      else if constexpr (views<P, Arg>)
+        return mistake<
+            actor_parameter_would_view_a_temporary_take_it_by_value<P, Arg>>{};
+      else
+        return in_parameters<I + 1, Parameters>();
     }
   }
-  template <std::size_t I = 0>
-  static constexpr bool all() {
-    if constexpr (I == sizeof...(Ps) || I == sizeof...(Args)) {
-      return true;
-    } else if constexpr (!one<std::tuple_element_t<I, std::tuple<Ps...>>,
-                              std::tuple_element_t<I, std::tuple<Args...>>>()) {
-      return false;
+  template <class Arg, class... Rest>
+  static constexpr auto in_copies() {
+    if constexpr (!std::is_copy_constructible_v<Arg>)
+      return mistake<
+          spawn_copies_its_arguments_for_restarts_use_spawn_once<Arg>>{};
+    else if constexpr (sizeof...(Rest) != 0)
+      return in_copies<Rest...>();
+    else
+      return mistake<void>{};
+  }
+  static constexpr auto in_arguments() {
+    using parameters =
+        typename decltype(in_parameters<0, typename traits::rest>())::type;
+    if constexpr (!std::is_void_v<parameters>)
+      return mistake<parameters>{};
+    else if constexpr (!Once)
+      return in_copies<F, Args...>();
+    else
+      return mistake<void>{};
+  }
+  static constexpr auto first_mistake() {
+    if constexpr (!traits::valid) {
+      return mistake<actor_function_must_take_a_context_first<F>>{};
+    } else if constexpr (!std::is_same_v<typename traits::result, task<>>) {
+      return mistake<
+          actor_function_must_return_task<typename traits::result>>{};
     } else {
-      return all<I + 1>();
+      using arguments = typename decltype(in_arguments())::type;
+      if constexpr (!std::is_void_v<arguments>)
+        return mistake<arguments>{};
+      else if constexpr (!std::is_invocable_v<F&, typename traits::context_type,
+                                              Args&&...>)
+        return mistake<arguments_do_not_fit_the_actor_function<F, Args...>>{};
+      else
+        return mistake<void>{};
     }
   }
 };
-
-template <class Arg, class... Rest>
-constexpr bool check_copyable() {
-  if constexpr (!std::is_copy_constructible_v<Arg>) {
-    (void)sizeof(spawn_copies_its_arguments_for_restarts_use_spawn_once<Arg>);
-    return false;
-  } else if constexpr (sizeof...(Rest) != 0) {
-    return check_copyable<Rest...>();
-  } else {
-    return true;
-  }
-}
-
-template <bool Once, class... Args>
-constexpr bool check_copies() {
-  if constexpr (Once)
-    return true;
-  else
-    return check_copyable<Args...>();
-}
-
-/// One `error:` line for the first mistake in a spawn; true when there is
-/// none. `F` and `Args` are decayed.
-template <bool Once, class F, class... Args>
-constexpr bool check_spawn() {
-  using traits = actor_traits<F>;
-  if constexpr (!traits::valid) {
-    (void)sizeof(actor_function_must_take_a_context_first<F>);
-    return false;
-  } else if constexpr (!std::is_same_v<typename traits::result, task<>>) {
-    (void)sizeof(actor_function_must_return_task<typename traits::result>);
-    return false;
-  } else if constexpr (!check_parameters<typename traits::rest,
-                                         Args...>::all()) {
-    return false;
-  } else if constexpr (!check_copies<Once, F, Args...>()) {
-    return false;
-  } else if constexpr (!std::is_invocable_v<F&, typename traits::context_type,
-                                            Args&&...>) {
-    (void)sizeof(arguments_do_not_fit_the_actor_function<F, Args...>);
-    return false;
-  } else {
-    return true;
-  }
-}
 
 /// Owns the callable and the arguments for as long as the actor lives, and
 /// gives each incarnation its own copy.
@@ -272,11 +257,16 @@ cell_ptr spawn_cell(system_core& system, cell* parent,
 template <bool Once, class F, class... Args>
 auto spawn_checked(system_core& system, cell* parent,
                    const spawn_options* options, F&& f, Args&&... args) {
-  if constexpr (check_spawn<Once, std::decay_t<F>, std::decay_t<Args>...>()) {
+  using mistake =
+      typename decltype(spawn_check<
+                        Once, std::decay_t<F>,
+                        std::decay_t<Args>...>::first_mistake())::type;
+  if constexpr (std::is_void_v<mistake>) {
     using ref = typename actor_traits<std::decay_t<F>>::ref_type;
     return ref{spawn_cell<Once>(system, parent, options, std::forward<F>(f),
                                 std::forward<Args>(args)...)};
   } else {
+    (void)sizeof(mistake);
     return anything{};
   }
 }

@@ -57,6 +57,19 @@ struct anything {
   anything await_resume() noexcept;
   template <class T>
   operator T() const;
+  template <class... Args>
+  anything operator()(Args&&...) const;
+  template <class... Args>
+  anything within(Args&&...) const;
+  template <class... Args>
+  anything get(Args&&...) const;
+};
+
+/// What a check gives: `void` for no mistake, else the type whose name says
+/// which. It is never defined, so that `sizeof` of it is the error.
+template <class T>
+struct mistake {
+  using type = T;
 };
 
 template <class T>
@@ -115,6 +128,8 @@ class promise_base {
     fiber_->where = where;
     if constexpr (is_task<type>::value)
       return task_awaiter<typename type::value_type>{awaited};
+    else if constexpr (std::is_same_v<type, anything>)
+      return anything{};
     else if constexpr (std::is_base_of_v<awaitable_base, type>)
       return awaited_in_place<type>{awaited};
     else if constexpr (bridged<type>)

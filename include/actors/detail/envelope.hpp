@@ -281,6 +281,32 @@ struct asked final : envelope, reply_state<reply_of_t<M>> {
   };
 };
 
+/// A message on its way into a mailbox, for a sender that waits until it is in.
+template <class M>
+struct sending final : reply_state<void> {
+  template <class... Args>
+  explicit sending(Args&&... args)
+      : reply_state<void>{type_of},
+        message{make_node<told<M>>(std::forward<Args>(args)...)} {}
+  ~sending() {
+    if (message) told<M>::drop(message, errc::no_reply);
+  }
+
+  static bool submit(ask_state& s, cell_base& to) noexcept {
+    auto& self = static_cast<sending&>(s);
+    if (!enqueue(to, self.message)) return false;
+    self.message = nullptr;
+    self.answer({});
+    return true;
+  }
+  static void free(ask_state& s) noexcept {
+    destroy_and_free(static_cast<sending*>(&s));
+  }
+  static constexpr ask_type type_of{&submit, &free};
+
+  told<M>* message;
+};
+
 /// What `envelope_type::reply` is for a message that is handed on.
 template <class M>
 constexpr const std::type_info* reply_type() noexcept {

@@ -194,65 +194,53 @@ struct message_list {
   static constexpr bool contains = one_of<M, Ms...>;
 };
 
-/// `H` is a handler as deduced: `T&` for a named one, `T` for a temporary.
-template <class Declared, class H>
-constexpr bool check_handler() {
-  using M = handled_message_t<std::remove_reference_t<H>>;
-  if constexpr (!std::is_void_v<M> && !Declared::template contains<M>) {
-    (void)sizeof(handler_for_undeclared_message<M>);
-    return false;
-  } else if constexpr (ACTORS_CO_AWAIT_TEMPORARIES_BUG &&
-                       !std::is_reference_v<H> &&
-                       !std::is_trivially_destructible_v<H>) {
-    (void)sizeof(unsafe_temporary_on_this_compiler_name_the_handler_first<H>);
-    return false;
-  } else {
-    return true;
-  }
-}
-
-template <class M, class... Hs>
-constexpr bool check_message() {
-  constexpr std::size_t i = handler_index<M, Hs...>();
-  if constexpr (i == sizeof...(Hs)) {
-    (void)sizeof(actor_has_no_handler_for<M>);
-    return false;
-  } else {
-    using H = std::tuple_element_t<i, std::tuple<Hs...>>;
-    using R =
-        typename unwrap_task<std::remove_cvref_t<handler_result_t<M, H>>>::type;
-    if constexpr (answers<M, R>()) {
-      return true;
-    } else if constexpr (question<M>) {
-      (void)sizeof(handler_returns_another_type_than_the_reply_of<M>);
-      return false;
-    } else {
-      (void)sizeof(value_returned_for_message_that_is_no_question<M>);
-      return false;
-    }
-  }
-}
-
-/// Checks one thing after another, so that a mistake gives one error.
+/// The first mistake in a set of handlers. Each `H` is as deduced: `T&` for a
+/// named one, `T` for a temporary.
 template <class Declared, class... Hs>
-struct check_handlers {
+struct handlers {
   template <class H, class... Rest>
-  static constexpr bool each() {
-    if constexpr (!check_handler<Declared, H>())
-      return false;
+  static constexpr auto in_handlers() {
+    using M = handled_message_t<std::remove_reference_t<H>>;
+    if constexpr (!std::is_void_v<M> && !Declared::template contains<M>)
+      return mistake<handler_for_undeclared_message<M>>{};
+    else if constexpr (ACTORS_CO_AWAIT_TEMPORARIES_BUG &&
+                       !std::is_reference_v<H> &&
+                       !std::is_trivially_destructible_v<H>)
+      return mistake<
+          unsafe_temporary_on_this_compiler_name_the_handler_first<H>>{};
     else if constexpr (sizeof...(Rest) != 0)
-      return each<Rest...>();
+      return in_handlers<Rest...>();
     else
-      return true;
+      return mistake<void>{};
   }
   template <class M, class... Rest>
-  static constexpr bool messages() {
-    if constexpr (!check_message<M, std::remove_reference_t<Hs>...>())
-      return false;
-    else if constexpr (sizeof...(Rest) != 0)
-      return messages<Rest...>();
+  static constexpr auto in_messages() {
+    constexpr std::size_t i =
+        handler_index<M, std::remove_reference_t<Hs>...>();
+    if constexpr (i == sizeof...(Hs)) {
+      return mistake<actor_has_no_handler_for<M>>{};
+    } else {
+      using H =
+          std::remove_reference_t<std::tuple_element_t<i, std::tuple<Hs...>>>;
+      using R = typename unwrap_task<
+          std::remove_cvref_t<handler_result_t<M, H>>>::type;
+      if constexpr (!answers<M, R>() && question<M>)
+        return mistake<handler_returns_another_type_than_the_reply_of<M>>{};
+      else if constexpr (!answers<M, R>())
+        return mistake<value_returned_for_message_that_is_no_question<M>>{};
+      else if constexpr (sizeof...(Rest) != 0)
+        return in_messages<Rest...>();
+      else
+        return mistake<void>{};
+    }
+  }
+  template <class... Ms>
+  static constexpr auto first_mistake() {
+    using found = typename decltype(in_handlers<Hs...>())::type;
+    if constexpr (!std::is_void_v<found>)
+      return mistake<found>{};
     else
-      return true;
+      return in_messages<Ms...>();
   }
 };
 

@@ -1,0 +1,17 @@
+// expect: actor_parameter_would_view_a_temporary_take_it_by_value<
+// errors: 1
+#include <actors/actors.hpp>
+
+#include <string>
+#include <string_view>
+
+struct deposit {
+  int amount;
+};
+struct get_balance {
+  using reply_type = int;
+};
+actors::task<> actor(actors::context<deposit>, std::string_view) { co_return; }
+void f(actors::actor_system& system) {
+  (void)system.spawn(actor, std::string{"gone"});
+}
