@@ -1,5 +1,4 @@
 // expect: deleted
-// errors: 1
 #include <actors/actors.hpp>
 
 struct deposit {
