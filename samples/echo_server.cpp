@@ -78,7 +78,7 @@ std::optional<std::uint16_t> parse_port(std::string_view text) {
 int main(int argc, char** argv) {
   const auto port = parse_port(argc == 2 ? argv[1] : "");
   if (!port) {
-    fmt::print(stderr, "usage: echo_server PORT, a number from 1 to 65535\n");
+    fmt::print(stderr, "echo_server: give a PORT, a number from 1 to 65535\n");
     return 2;
   }
   // One io_context, a strand an actor: every thread serves every connection.
