@@ -36,8 +36,8 @@ class worker final : public scheduler {
   }
   /// From another thread, when no wake can come any more.
   void join() noexcept {
-    stop_.store(true, std::memory_order_relaxed);
-    net::post(*io_, [] {});
+    // After what has been posted before: handlers of questions are owed it.
+    net::post(*io_, [this] { stop_ = true; });
     if (thread_.joinable()) thread_.join();
   }
   /// Destroys what operations of abandoned actors are left.
@@ -69,9 +69,13 @@ class worker final : public scheduler {
     if (v == asleep) net::post(*io_, [] {});
   }
 
-  net::any_io_executor executor(cell&) override { return io_->get_executor(); }
+  net::any_io_executor executor(cell&) override { return executor(); }
 
-  net::any_io_executor executor() override { return io_->get_executor(); }
+  net::any_io_executor executor() override {
+    // A ref may outlive the context.
+    if (!io_) return net::system_executor{};
+    return io_->get_executor();
+  }
 
   void alarm(time_point due) override {
     if (due >= alarm_at_) return;
@@ -97,7 +101,7 @@ class worker final : public scheduler {
   void loop() noexcept {
     here.home = this;
     const auto work = net::make_work_guard(*io_);
-    while (!stop_.load(std::memory_order_relaxed)) {
+    while (!stop_) {
       take_woken();
       for (int i = 0; i != batch; ++i) {
         cell* c = next_ready();
@@ -105,7 +109,7 @@ class worker final : public scheduler {
         c->run_queued();
       }
       io_->poll();
-      if (!ready_.empty() || look()) continue;
+      if (stop_ || !ready_.empty() || look()) continue;
       if (!go_to_sleep()) continue;
       io_->run_one();
       wake_up();
@@ -155,7 +159,7 @@ class worker final : public scheduler {
   std::optional<net::steady_timer> alarm_;
   time_point alarm_at_ = time_point::max();
   alignas(64) std::atomic<std::uintptr_t> woken_{0};
-  std::atomic<bool> stop_{false};
+  bool stop_ = false;
   const bool spins_;
   std::thread thread_;
 };

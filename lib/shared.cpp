@@ -115,6 +115,7 @@ void shared_scheduler::wake(cell& c, lane_id which) noexcept {
 void shared_scheduler::post_run(cell& c) noexcept { signal(c, again); }
 
 net::any_io_executor shared_scheduler::executor(cell& c) {
+  if (!io_) return net::system_executor{};
   return actor_strand{cell_ptr{&c}, io_->get_executor()};
 }
 
@@ -182,7 +183,8 @@ class shared_owner final : public system_core {
 
   void shut_down() noexcept override {
     work_.reset();
-    io_->stop();
+    // After what has been posted before: handlers of questions are owed it.
+    net::post(*io_, [this] { io_->stop(); });
     for (std::thread& t : threads_) t.join();
     scheduler_->close();
     io_.reset();

@@ -20,7 +20,11 @@ class shared_scheduler final : public scheduler {
 
   void wake(cell& c, lane_id which) noexcept override;
   net::any_io_executor executor(cell& c) override;
-  net::any_io_executor executor() override { return io_->get_executor(); }
+  net::any_io_executor executor() override {
+    // A ref may outlive the context.
+    if (!io_) return net::system_executor{};
+    return io_->get_executor();
+  }
   void alarm(time_point due) override;
 
   /// The `io_context` is going: nothing is posted to it any more.
