@@ -50,7 +50,7 @@ struct number {
 struct ack {
   int id;
 };
-struct connect {
+struct dial {
   std::string who;
 };
 struct quit {};
@@ -618,10 +618,10 @@ TEST_SUITE("receive") {
     actors::simulation sim;
     texts seen;
     auto ref = sim.spawn(
-        [](context<connect, quit, note> self, texts* to) -> task<> {
+        [](context<dial, quit, note> self, texts* to) -> task<> {
           for (int i = 0; i != 2; ++i)
-            co_await self.receive<connect, quit>(
-                [&](connect c) { to->push_back("connect " + c.who); },
+            co_await self.receive<dial, quit>(
+                [&](dial c) { to->push_back("dial " + c.who); },
                 [&](quit) { to->push_back("quit"); });
           while (co_await self.receive(
               [&](note n) { to->push_back(n.text); },
@@ -632,10 +632,10 @@ TEST_SUITE("receive") {
     ref.tell<note>("1");
     ref.tell(quit{});
     ref.tell<note>("2");
-    ref.tell<connect>(long_text);
+    ref.tell<dial>(long_text);
     ref.tell(quit{});
     sim.run_until_idle();
-    CHECK(seen == texts{"quit", "connect " + long_text, "1", "2", "another"});
+    CHECK(seen == texts{"quit", "dial " + long_text, "1", "2", "another"});
   }
 
   TEST_CASE("selective receives of different types alternate and lose none") {
