@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cell.hpp"
+#include "recycling_allocator.hpp"
 #include "scheduler.hpp"
 #include "system_core.hpp"
 
@@ -66,7 +67,7 @@ class worker final : public scheduler {
         std::memory_order_relaxed));
     // The worker cannot end between the push and this: `c` cannot end before
     // it has seen the wake, and the worker ends after its cells.
-    if (v == asleep) net::post(*io_, [] {});
+    if (v == asleep) net::post(*io_, recycled{[] {}});
   }
 
   net::any_io_executor executor(cell&) override { return executor(); }
@@ -81,13 +82,13 @@ class worker final : public scheduler {
     if (due >= alarm_at_) return;
     alarm_at_ = due;
     alarm_->expires_at(due);
-    alarm_->async_wait([this](std::error_code e) {
+    alarm_->async_wait(recycled{[this](std::error_code e) {
       if (e) return;  // another alarm has taken its place
       alarm_at_ = time_point::max();
       timers().fire(now());
       const time_point next = timers().next();
       if (next != time_point::max()) alarm(next);
-    });
+    }});
   }
 
  private:

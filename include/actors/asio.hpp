@@ -36,6 +36,10 @@ asio::any_io_executor next_executor_of(system_core& core);
 /// The handler of an operation was dropped without being called: ends the
 /// wait with what the operation says, on the strand. Any thread.
 void dropped(fiber& f, wait& w) noexcept;
+/// A cancellation signal for one operation, with the memory that its last slot
+/// handler had: Asio recycles that only inside of `run()` and `poll()`.
+asio::cancellation_signal& take_signal();
+void give_signal(asio::cancellation_signal& s) noexcept;
 
 template <>
 struct guest_bridge<asio::io_context> {
@@ -191,6 +195,9 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
   use_task_op(use_task_op&& other)
       : initiation_(std::move(other.initiation_)),
         args_(std::move(other.args_)) {}
+  ~use_task_op() {
+    if (signal_) give_signal(*signal_);
+  }
 
   bool await_ready() const noexcept { return false; }
   template <class Promise>
@@ -209,6 +216,7 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
       result_.emplace(operation_aborted());
       return false;
     }
+    signal_ = &take_signal();
     fiber_ = &f;
     waiter = frame;
     wait::cancel = &cancel_operation;
@@ -244,7 +252,7 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
     // Emitted on the strand. Should the handler be called in here, the frame
     // goes on by what this returns.
     self.inline_ = true;
-    self.signal_.emit(asio::cancellation_type::all);
+    self.signal_->emit(asio::cancellation_type::all);
     self.inline_ = false;
     return self.result_.has_value();
   }
@@ -253,7 +261,7 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
   std::tuple<InitArgs...> args_;
   fiber* fiber_ = nullptr;
   std::optional<result<value_type>> result_;
-  asio::cancellation_signal signal_;
+  asio::cancellation_signal* signal_ = nullptr;
   bool inline_ = false;
   operation_memory memory_;
 };
@@ -267,7 +275,7 @@ class use_task_handler {
       : op_{&op},
         cell_{op.fiber_->owner},
         memory_{&op.memory_},
-        slot_{op.signal_.slot()} {}
+        slot_{op.signal_->slot()} {}
   use_task_handler(use_task_handler&& other) noexcept
       : op_{std::exchange(other.op_, nullptr)},
         cell_{other.cell_},
