@@ -127,8 +127,9 @@ class cell
   void cancel_receive() noexcept;
   void receive_expired() noexcept;
 
+  /// No children any more. While it is drained it works as ever.
   bool stopping() const noexcept {
-    return stop_ != stop_phase::no || body_ended_ || killed_;
+    return stop_ >= stop_phase::requested || body_ended_ || killed_;
   }
   bool failing() const noexcept { return kind_ == exit_reason::failed; }
   bool killed() const noexcept { return killed_; }
