@@ -641,7 +641,11 @@ void cell::publish_end() noexcept {
   unlimit();
   close();
   flush_mailbox();
-  if (!abandoned_) type_->destroy(holder_of(*this));
+  if (!abandoned_)
+    type_->destroy(holder_of(*this));
+  else if (envelope* e = main_.hand)
+    // The frame may still use the message, but the asker need not wait for it.
+    if (ask_state* s = e->type->take_slot(e)) s->type->fail(*s, errc::no_reply);
   if (!extras_) return;
   for (ask_state* s : std::exchange(extras_->started, {})) {
     auto* state = static_cast<reply_state<void>*>(s);

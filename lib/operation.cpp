@@ -199,7 +199,7 @@ struct life_question final : reply_state<R> {
   static void free(ask_state& s) noexcept {
     destroy_and_free(static_cast<life_question*>(&s));
   }
-  static constexpr ask_type type{&submit, &free};
+  static constexpr ask_type type{&submit, &free, &reply_state<R>::fail};
 };
 
 }  // namespace

@@ -117,13 +117,16 @@ struct system_node {
   void (*arrive)(cell&, system_node&) noexcept = nullptr;
 };
 
-/// How one kind of question is sent and freed.
+/// How one kind of question is sent, failed and freed.
 struct ask_type {
   /// Hands the question to the actor; false when it takes none any more, and
   /// the caller keeps the state then.
   bool (*submit)(ask_state&, cell_base& to) noexcept;
   /// Destroys and frees; called by its last owner.
   void (*free)(ask_state&) noexcept;
+  /// Answers with an error, for whoever has taken the slot and does not know
+  /// its type.
+  void (*fail)(ask_state&, errc why) noexcept;
 };
 
 /// Where the two sides of a question meet. It lives in the question's own
@@ -273,7 +276,7 @@ struct asked final : envelope, reply_state<reply_of_t<M>> {
       &payload_of,     &drop,
       &slot_of,        &take_slot,
       &sender_of};
-  static constexpr ask_type ask_type_of{&submit, &free};
+  static constexpr ask_type ask_type_of{&submit, &free, &reply::fail};
 
   bool has_payload = true;
   union {
@@ -302,7 +305,7 @@ struct sending final : reply_state<void> {
   static void free(ask_state& s) noexcept {
     destroy_and_free(static_cast<sending*>(&s));
   }
-  static constexpr ask_type type_of{&submit, &free};
+  static constexpr ask_type type_of{&submit, &free, &reply_state<void>::fail};
 
   told<M>* message;
 };
