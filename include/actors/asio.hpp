@@ -584,8 +584,10 @@ struct token_bridge<operation<T>, Token> {
     return asio::async_initiate<Given, typename token_signature<T>::type>(
         [](auto&& handler, operation<T> started) {
           using type = std::decay_t<decltype(handler)>;
-          token_wait<T, type>::start(type(std::move(handler)),
-                                     std::move(started));
+          // Otherwise the assertion has said it all.
+          if constexpr (std::is_void_v<T> || std::is_default_constructible_v<T>)
+            token_wait<T, type>::start(type(std::move(handler)),
+                                       std::move(started));
         },
         token, std::move(op));
   }

@@ -21,12 +21,21 @@ namespace actors {
 /// does not declare.
 template <class M>
 struct receive_of_undeclared_message;
+/// Says, in a compile error, what `get_executor` and `next_executor` need:
+/// `#include <actors/asio.hpp>`.
+template <class Needed>
+struct executor_needs_actors_asio_hpp;
 
 namespace detail {
 
 /// Defined by <actors/asio.hpp>.
 template <class Needed>
 struct executor_bridge;
+
+template <class Needed>
+concept executor_bridged = requires {
+  sizeof(executor_bridge<Needed>);
+};
 
 cell_ptr parent_of(cell& c) noexcept;
 cell_base& base_of(cell& c) noexcept;
@@ -86,6 +95,8 @@ class context<> {
     std::swap(fiber_, other.fiber_);
     return *this;
   }
+  context(const context&) = delete;
+  context& operator=(const context&) = delete;
 
   /// Waits until the actor has been asked to stop and its children have ended.
   /// Messages are left where they are.
@@ -185,7 +196,10 @@ class context<> {
   /// `#include <actors/asio.hpp>`.
   template <class Needed = void>
   auto get_executor() const {
-    return detail::executor_bridge<Needed>::of(cell());
+    if constexpr (detail::executor_bridged<Needed>)
+      return detail::executor_bridge<Needed>::of(cell());
+    else
+      return detail::error_line<executor_needs_actors_asio_hpp<Needed>>::say();
   }
 
   /// For the runtime.
@@ -232,6 +246,10 @@ template <class... Ms>
 class context : public context<> {
  public:
   using context<>::context;
+  context(context&&) noexcept = default;
+  context& operator=(context&&) noexcept = default;
+  context(const context&) = delete;
+  context& operator=(const context&) = delete;
 
   /// Waits for one message and gives it to the handler of its type: a plain
   /// callable or a coroutine, whose value answers a question. True after a
@@ -257,8 +275,7 @@ class context : public context<> {
       return make_receive<true, M, Rest...>(std::forward<H>(h),
                                             std::forward<Hs>(hs)...);
     } else {
-      (void)sizeof(mistake);
-      return detail::anything{};
+      return detail::error_line<mistake>::say();
     }
   }
   /// Waits for the next message and gives it: an `std::optional<M>`, or of a
@@ -272,8 +289,7 @@ class context : public context<> {
     if constexpr (std::is_void_v<mistake>) {
       return detail::take_op<true, M, Rest...>{*fiber_};
     } else {
-      (void)sizeof(mistake);
-      return detail::anything{};
+      return detail::error_line<mistake>::say();
     }
   }
 
@@ -285,8 +301,7 @@ class context : public context<> {
         typename decltype(detail::handlers<declared, H, Hs...>::
                               template first_mistake<Ms...>())::type;
     if constexpr (!std::is_void_v<mistake>) {
-      (void)sizeof(mistake);
-      return detail::anything{};
+      return detail::error_line<mistake>::say();
     } else {
       using op = detail::receive_op<true, false, declared, H, Hs...>;
       if constexpr (op::needs_body)
@@ -322,8 +337,7 @@ class context : public context<> {
       return detail::receive_op<false, Selective, wanted, Hs...>{
           *fiber_, std::forward<Hs>(hs)...};
     } else {
-      (void)sizeof(mistake);
-      return detail::anything{};
+      return detail::error_line<mistake>::say();
     }
   }
   template <class... Hs>

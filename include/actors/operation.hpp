@@ -199,4 +199,12 @@ class [[nodiscard]] as_result : public detail::awaitable_base {
 template <class Op>
 as_result(Op&&) -> as_result<std::remove_cvref_t<Op>>;
 
+/// After a compile error.
+template <>
+class as_result<detail::anything> : public detail::anything {
+ public:
+  explicit as_result(const detail::anything&) {}
+  result<detail::anything> await_resume() noexcept;
+};
+
 }  // namespace actors

@@ -266,8 +266,7 @@ auto spawn_checked(system_core& system, cell* parent,
     return ref{spawn_cell<Once>(system, parent, options, std::forward<F>(f),
                                 std::forward<Args>(args)...)};
   } else {
-    (void)sizeof(mistake);
-    return anything{};
+    return error_line<mistake>::say();
   }
 }
 

@@ -114,6 +114,22 @@ class run_promise {
   run_state<T>* state_;
 };
 
+/// The first mistake in a `run`. `F` and `Args` are decayed; they live in the
+/// main actor's frame, so parameters may refer to them.
+template <class F, class... Args>
+constexpr auto run_mistake() {
+  using traits = actor_traits<F>;
+  if constexpr (!traits::valid)
+    return mistake<actor_function_must_take_a_context_first<F>>{};
+  else if constexpr (!is_task<typename traits::result>::value)
+    return mistake<actor_function_must_return_task<typename traits::result>>{};
+  else if constexpr (!std::is_invocable_v<F&, typename traits::context_type,
+                                          Args&&...>)
+    return mistake<arguments_do_not_fit_the_actor_function<F, Args...>>{};
+  else
+    return mistake<void>{};
+}
+
 template <class Context, class Task>
 struct main_actor;
 template <class... Ms, class T>
@@ -196,15 +212,22 @@ class actor_system {
   auto run(F&& f, Args&&... args) {
     using function = std::decay_t<F>;
     using traits = detail::actor_traits<function>;
-    using main = detail::main_actor<typename traits::context_type,
-                                    typename traits::result>;
-    using value = typename main::value_type;
-    detail::check_run(*core_);
-    detail::run_state<value> state;
-    (void)spawn_once(&main::template body<function, std::decay_t<Args>...>,
-                     detail::run_promise<value>{state}, std::forward<F>(f),
-                     std::forward<Args>(args)...);
-    return state.wait().value();
+    using mistake =
+        typename decltype(detail::run_mistake<function,
+                                              std::decay_t<Args>...>())::type;
+    if constexpr (!std::is_void_v<mistake>) {
+      return detail::error_line<mistake>::say();
+    } else {
+      using main = detail::main_actor<typename traits::context_type,
+                                      typename traits::result>;
+      using value = typename main::value_type;
+      detail::check_run(*core_);
+      detail::run_state<value> state;
+      (void)spawn_once(&main::template body<function, std::decay_t<Args>...>,
+                       detail::run_promise<value>{state}, std::forward<F>(f),
+                       std::forward<Args>(args)...);
+      return state.wait().value();
+    }
   }
 
   /// Stops all actors, children first. Blocks until they have ended; on a
@@ -224,7 +247,10 @@ class actor_system {
   /// <actors/asio.hpp>`.
   template <class Needed = void>
   auto next_executor() const {
-    return detail::executor_bridge<Needed>::next(*core_);
+    if constexpr (detail::executor_bridged<Needed>)
+      return detail::executor_bridge<Needed>::next(*core_);
+    else
+      return detail::error_line<executor_needs_actors_asio_hpp<Needed>>::say();
   }
 
   /// How many messages have become dead letters.

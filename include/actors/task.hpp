@@ -71,6 +71,12 @@ template <class T>
 struct mistake {
   using type = T;
 };
+/// The error itself: compilers say the type's own name here, not an alias.
+template <class Mistake>
+struct error_line {
+  enum { here = sizeof(Mistake) };
+  static anything say();
+};
 
 template <class T>
 struct is_task : std::false_type {};
@@ -130,7 +136,8 @@ class promise_base {
       return task_awaiter<typename type::value_type>{awaited};
     else if constexpr (std::is_same_v<type, anything>)
       return anything{};
-    else if constexpr (std::is_base_of_v<awaitable_base, type>)
+    else if constexpr (std::is_base_of_v<awaitable_base, type> ||
+                       std::is_base_of_v<anything, type>)
       return awaited_in_place<type>{awaited};
     else if constexpr (bridged<type>)
       return await_bridge<type>::wrap(std::forward<A>(awaited), *fiber_);
