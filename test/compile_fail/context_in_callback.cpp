@@ -1,4 +1,5 @@
-// expect: deleted
+// expect: deleted (copy )?(function|constructor of) .*context<
+// errors: 1
 #include <actors/actors.hpp>
 
 struct deposit {
