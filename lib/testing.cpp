@@ -71,7 +71,7 @@ void simulation::drive(const any_actor_ref& runner, const bool& ended) {
   try {
     core_->run_until([&] { return ended; }, runner.path());
   } catch (...) {
-    runner.kill();
+    detail::cell_inspector::kill(detail::to_cell(*runner.cell().get()));
     throw;
   }
 }

@@ -414,6 +414,13 @@ std::string cell_inspector::describe(cell& c) {
   return text;
 }
 
+void cell_inspector::kill(cell& c) noexcept {
+  // No order would do: the answer that the body waits for may arrive before.
+  if (c.ended_) return;
+  c.kill_requested();
+  (void)c.run();
+}
+
 void cell_inspector::fail(cell& c, std::exception_ptr error) noexcept {
   if (c.published_ || c.body_ended_ || c.killed_) return;
   c.kind_ = exit_reason::failed;

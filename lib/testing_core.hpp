@@ -168,6 +168,9 @@ struct cell_inspector {
   /// A line for each actor below `c` that is alive.
   static void describe_children(cell& c, std::string& text);
   static std::string describe(cell& c);
+  /// Kills it here and now: its body, which may refer to the caller's locals,
+  /// is never resumed.
+  static void kill(cell& c) noexcept;
   /// Ends the body as if `error` had left it where it waits.
   static void fail(cell& c, std::exception_ptr error) noexcept;
 };

@@ -392,6 +392,32 @@ TEST_SUITE("testing") {
     CHECK(sim.run(other.ask<get>()) == 0);
   }
 
+  TEST_CASE("what run gave up is not resumed: its locals may be gone") {
+    int given_up = 0;
+    for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+      bool resumed = false;
+      actors::simulation sim{seed};
+      auto ref = sim.spawn(counter);
+      sim.spawn([](actors::context<>) -> actors::task<> {
+        throw std::runtime_error{"unexpected"};
+        co_return;
+      });
+      try {
+        sim.run([&](actors::context<>) -> actors::task<> {
+          (void)co_await ref.ask<get>();
+          (void)co_await ref.ask<get>();
+          resumed = true;
+        });
+      } catch (const actors::simulation_error&) {
+        ++given_up;
+        REQUIRE(!resumed);
+        sim.run_until_idle();
+        REQUIRE(!resumed);
+      }
+    }
+    CHECK(given_up > 10);
+  }
+
   TEST_CASE("what does not end is an error") {
     actors::simulation sim{{.max_steps = 1000}};
     sim.spawn({.name = "ticker"}, [](actors::context<> self) -> actors::task<> {

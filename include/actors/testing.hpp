@@ -201,7 +201,8 @@ bool is_failure(const std::exception_ptr& error) {
 ///
 /// The destructor stops all actors and drives them to their end, advancing the
 /// clock as their timeouts need; what went wrong and was not thrown before is
-/// printed to standard error.
+/// printed to standard error. So actors may run in it: declare what they refer
+/// to before the simulation.
 class simulation {
  public:
   explicit simulation(std::uint64_t seed = 1);
@@ -270,7 +271,7 @@ class simulation {
   ///
   /// `simulation_error` when nothing can go on any more, with a line for each
   /// actor alive: where it waits, for whom, and what is in its mailbox. The
-  /// waiting actor is killed then.
+  /// waiting actor is killed then, before `run` throws.
   template <class Op>
   requires(detail::awaitable_value<Op>) typename detail::run_value<Op>::type
       run(Op op) {
