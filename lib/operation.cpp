@@ -32,7 +32,7 @@ void operation_base::set_timeout(duration timeout) {
 }
 
 bool operation_base::refuse(errc why) noexcept {
-  if (ask_state* s = std::exchange(state_, nullptr)) s->type->free(*s);
+  if (ask_state* s = std::exchange(state_, nullptr)) s->leave();
   outcome_ = outcome::error;
   error_ = why;
   return false;
@@ -41,6 +41,8 @@ bool operation_base::refuse(errc why) noexcept {
 /// False: it has ended at once, and the frame goes on.
 bool operation_base::start(fiber& f, std::coroutine_handle<> frame) {
   cell& c = *f.owner;
+  if (!state_ || outcome_ != outcome::none) [[unlikely]]
+    return refuse(errc::no_reply);  // used twice
   if (take_abort(f)) {
     outcome_ = outcome::aborted;
     return false;
@@ -138,7 +140,7 @@ struct blocked_thread {
 }  // namespace
 
 void operation_base::block() {
-  if (!state_) {
+  if (!state_ || outcome_ != outcome::none) {
     (void)refuse(errc::no_reply);  // used twice
     return;
   }

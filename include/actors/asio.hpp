@@ -80,9 +80,10 @@ struct use_task_t {
     using default_completion_token_type = use_task_t;
     executor_with_default(const Executor& e) noexcept : Executor(e) {}
     template <class Other>
-    requires(std::is_convertible_v<const Other&, Executor>)
-        executor_with_default(const Other& e)
-    noexcept : Executor(e) {}
+    requires(!std::is_same_v<Other, executor_with_default>) &&
+        std::is_convertible_v<const Other&, Executor> executor_with_default(
+            const Other& e) noexcept
+        : Executor(e) {}
   };
 
   template <class T>

@@ -46,7 +46,8 @@ class operation_base : public awaitable_base, private detail::wait {
   operation_base(operation_base&& other) noexcept
       : target_{std::move(other.target_)},
         state_{std::exchange(other.state_, nullptr)},
-        timeout_{other.timeout_} {}
+        timeout_{other.timeout_},
+        outcome_{other.outcome_} {}
   operation_base& operator=(operation_base&&) = delete;
   ~operation_base() {
     if (state_) state_->leave();
