@@ -751,6 +751,9 @@ void cell::wait_for_end(ask_state& s) {
 void cell::tear_down() noexcept {
   turn t{*this};
   killed_ = kill_sent_ = special_ = torn_down_ = true;
+  // Children that it has not heard of yet are among them.
+  while (take_system()) {
+  }
   while (first_child_) {
     cell* c = first_child_->previous_sibling_;
     c->tear_down();

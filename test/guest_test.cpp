@@ -164,7 +164,8 @@ actors::task<int> nap(actors::context<>& self, witness& w) {
 }
 
 actors::task<> hanging(actors::context<add> self, place where, witness& w,
-                       tcp::socket& socket, actors::actor_ref<riddle> other) {
+                       tcp::socket socket, tcp::socket,
+                       actors::actor_ref<riddle> other) {
   const counted local{w.alive};
   std::array<char, 64> data;
   asio::steady_timer timer{self.get_executor()};
@@ -228,11 +229,12 @@ actors::task<> hanging(actors::context<add> self, place where, witness& w,
 struct scene {
   explicit scene(place where)
       : io{std::make_unique<asio::io_context>()},
-        system{std::make_unique<actors::actor_system>(*io, silent())},
-        wire{std::make_unique<connection>(*io)} {
+        system{std::make_unique<actors::actor_system>(*io, silent())} {
+    connection wire{*io};
     auto other = system->spawn(sphinx);
-    actor = system->spawn(hanging, where, std::ref(seen), std::ref(wire->ours),
-                          other);
+    actor =
+        system->spawn_once(hanging, where, std::ref(seen), std::move(wire.ours),
+                           std::move(wire.theirs), other);
   }
 
   /// Runs what can run.
@@ -244,7 +246,6 @@ struct scene {
   witness seen;
   std::unique_ptr<asio::io_context> io;
   std::unique_ptr<actors::actor_system> system;
-  std::unique_ptr<connection> wire;
   actors::actor_ref<add> actor;
 };
 
@@ -495,7 +496,6 @@ TEST_SUITE("guest") {
       s.settle();
       REQUIRE(s.seen.waiting == 1);
       CHECK(s.seen.alive > 0);
-      s.wire.reset();
       s.io.reset();
       CHECK(s.seen.alive == 0);
       CHECK(s.seen.resumed == 0);
@@ -532,7 +532,6 @@ TEST_SUITE("guest") {
     for (const place where : places) {
       CAPTURE(static_cast<int>(where));
       scene s{where};
-      s.wire.reset();
       s.io.reset();
       CHECK(s.seen.alive == 0);
       CHECK(s.seen.resumed == 0);
@@ -549,7 +548,6 @@ TEST_SUITE("guest") {
         s.settle();
         s.system.reset();
         for (std::size_t i = 0; i != handlers; ++i) s.io->poll_one();
-        s.wire.reset();
         s.io.reset();
         CHECK(s.seen.alive == 0);
       }
@@ -584,7 +582,6 @@ TEST_SUITE("guest") {
         s.actor.started().get();
         loop.stop();
         if (!io_first) s.system.reset();
-        s.wire.reset();
         s.io.reset();
         CHECK(s.seen.alive == 0);
         CHECK(s.seen.resumed == 0);

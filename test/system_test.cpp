@@ -182,7 +182,9 @@ TEST_SUITE("system") {
       actors::actor_system system{options};
       std::atomic<int> order{0};
       std::atomic<int> child_at{0}, parent_at{0};
+      flag begun;
       auto child = [&](actors::context<> self) -> actors::task<> {
+        begun.set();
         co_await self.until_stop();
         child_at = ++order;
       };
@@ -191,8 +193,8 @@ TEST_SUITE("system") {
         co_await self.until_stop();
         parent_at = ++order;
       };
-      auto p = system.spawn(parent);
-      p.started().get();
+      system.spawn(parent);
+      begun.wait();
       system.terminate();
       CHECK(child_at == 1);
       CHECK(parent_at == 2);

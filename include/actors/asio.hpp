@@ -5,11 +5,6 @@
 /// system is a guest on a user's `io_context`.
 #pragma once
 
-// Asio 1.22 asks for a macro of the standard library without having included
-// any of it, and decides by that how memory is allocated and freed: it must not
-// depend on what a source includes first.
-#include <cstddef>
-
 #include <asio.hpp>
 #include <atomic>
 #include <chrono>
