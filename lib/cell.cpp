@@ -25,7 +25,10 @@ std::size_t holder_offset(const actor_type& type) {
 std::size_t block_size(const actor_type& type) {
   const std::size_t spare =
       type.align > alignof(std::max_align_t) ? type.align : std::size_t{0};
-  return holder_offset(type) + type.size + spare;
+  // The size says how the block is to be aligned.
+  const std::size_t align = std::max(type.align, alignof(cell));
+  const std::size_t size = holder_offset(type) + type.size + spare;
+  return (size + align - 1) / align * align;
 }
 
 }  // namespace

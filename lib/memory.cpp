@@ -1,9 +1,17 @@
 #include "actors/detail/memory.hpp"
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <new>
 #include <utility>
+#include <vector>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 // Sanitizers see each block for itself only when it comes from the heap.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -17,9 +25,13 @@
 // A magazine allocator (Bonwick and Adams, "Magazines and Vmem", 2001): each
 // thread keeps two lists a size, and exchanges whole lists with a depot, so
 // that memory allocated on one thread and freed on another flows back without
-// a lock for each block. A list holds up to 512 blocks, so a thread keeps at
-// most 1,024 of a size; the depot is bounded too, and what exceeds it goes
-// back to the heap.
+// a lock for each block. What a depot has too much of goes back to the slabs
+// (Bonwick, "The Slab Allocator", 1994): 64 KiB of blocks of one size, which
+// another size may have when none of them is in use.
+//
+//   a thread     512 blocks in hand and 512 spare, of each size it uses
+//   a depot      64 such lists
+//   the slabs    32 MiB that nobody uses; what is more the system may have back
 
 namespace actors::detail {
 
@@ -38,45 +50,194 @@ namespace {
 
 constexpr std::uint32_t magazine_size = 512;
 constexpr std::uint32_t depot_size = 64;
+constexpr std::size_t slab_size = 64 * 1024;
+constexpr std::size_t region_size = 2 * 1024 * 1024;
+constexpr std::size_t warm_slabs = 32 * 1024 * 1024 / slab_size;
 
 constexpr std::size_t size_of(std::size_t index) noexcept {
-  return 24 + 16 * index;
+  return 16 + 8 * index;
 }
 
-void free_list(free_block* b) noexcept {
-  while (b) ::operator delete(std::exchange(b, b->next));
-}
-
-/// Full magazines of one size.
-class depot {
- public:
-  bool put(free_block* list) noexcept {
-    std::lock_guard lock{mutex_};
-    if (count_ == depot_size) return false;
-    list->next_list = lists_;
-    lists_ = list;
-    ++count_;
-    return true;
+/// Head of a slab, which is aligned to its size.
+struct alignas(64) slab {
+  static slab* of(void* block) noexcept {
+    return reinterpret_cast<slab*>(reinterpret_cast<std::uintptr_t>(block) &
+                                   ~(slab_size - 1));
   }
-  free_block* take() noexcept {
+
+  /// Blocks that were used before and are free.
+  free_block* free = nullptr;
+  /// In the list of slabs with free blocks.
+  slab* next = nullptr;
+  slab* previous = nullptr;
+  /// Where the blocks begin that were never used.
+  std::size_t fresh = sizeof(slab);
+  std::uint32_t used = 0;
+  bool listed = false;
+};
+
+/// Where slabs come from: large pieces of the heap, which are kept.
+class slab_source {
+ public:
+  slab* take() {
     std::lock_guard lock{mutex_};
-    free_block* list = lists_;
-    if (!list) return nullptr;
-    lists_ = list->next_list;
-    --count_;
-    return list;
+    if (warm_.empty() && cold_.empty()) add_region();
+    auto& from = warm_.empty() ? cold_ : warm_;
+    void* memory = from.back();
+    from.pop_back();
+    return ::new (memory) slab;
+  }
+  void give_back(slab* s) noexcept {
+    std::lock_guard lock{mutex_};
+    if (warm_.size() < warm_slabs) {
+      warm_.push_back(s);
+      return;
+    }
+#ifdef __linux__
+    ::madvise(s, slab_size, MADV_DONTNEED);
+#endif
+    cold_.push_back(s);
   }
 
  private:
+  void add_region() {
+    // Room for all slabs, so that `give_back` cannot fail.
+    const std::size_t slabs = (regions_ + 1) * (region_size / slab_size);
+    warm_.reserve(warm_slabs);
+    cold_.reserve(slabs);
+    auto* region = static_cast<char*>(
+        ::operator new (region_size, std::align_val_t{region_size}));
+#ifdef __linux__
+    // Memory that is used for the first time costs more than all the rest of
+    // making a message: 2 us a page of 4 KiB, and a quarter of that in large
+    // pages. Small programs live in the first region, and stay small.
+    if (regions_ != 0) ::madvise(region, region_size, MADV_HUGEPAGE);
+#endif
+    ++regions_;
+    for (std::size_t at = region_size; at != 0; at -= slab_size)
+      cold_.push_back(region + at - slab_size);
+  }
+
+  std::mutex mutex_;
+  std::size_t regions_ = 0;
+  /// Memory of slabs, last in, first out; `cold_`: the system has, or may
+  /// have, taken back what was in it.
+  std::vector<void*> warm_;
+  std::vector<void*> cold_;
+};
+
+/// Free blocks of one size: full magazines, and slabs.
+class depot {
+ public:
+  /// Up to `magazine_size` blocks, and how many; at least one.
+  free_block* take(std::size_t size, slab_source& source,
+                   std::uint32_t& count) {
+    std::lock_guard lock{mutex_};
+    if (free_block* list = lists_) {
+      lists_ = list->next_list;
+      --lists_count_;
+      count = magazine_size;
+      return list;
+    }
+    return carve(size, source, count);
+  }
+  /// One block, for a thread that keeps none.
+  free_block* take_one(std::size_t size, slab_source& source) {
+    std::lock_guard lock{mutex_};
+    std::uint32_t count = 1;
+    return carve(size, source, count);
+  }
+  /// A full magazine.
+  void put(free_block* list, slab_source& source) noexcept {
+    std::lock_guard lock{mutex_};
+    if (lists_count_ == depot_size) {
+      release(list, source);
+      return;
+    }
+    list->next_list = lists_;
+    lists_ = list;
+    ++lists_count_;
+  }
+  /// Any number of blocks.
+  void put_some(free_block* list, slab_source& source) noexcept {
+    std::lock_guard lock{mutex_};
+    release(list, source);
+  }
+
+ private:
+  /// At most `count` blocks of one slab.
+  free_block* carve(std::size_t size, slab_source& source,
+                    std::uint32_t& count) {
+    if (!slabs_) enlist(source.take());
+    slab& s = *slabs_;
+    free_block* list = nullptr;
+    std::uint32_t n = 0;
+    for (; n != count && s.free; ++n) {
+      free_block* b = std::exchange(s.free, s.free->next);
+      b->next = list;
+      list = b;
+    }
+    // Last first, so that they are used in the order of their addresses.
+    const auto left = static_cast<std::uint32_t>((slab_size - s.fresh) / size);
+    const std::uint32_t fresh = std::min(count - n, left);
+    auto* at = reinterpret_cast<char*>(&s) + s.fresh;
+    for (std::uint32_t i = fresh; i != 0; --i) {
+      auto* b = reinterpret_cast<free_block*>(at + (i - 1) * size);
+      b->next = list;
+      list = b;
+    }
+    s.fresh += fresh * size;
+    s.used += n + fresh;
+    count = n + fresh;
+    if (!s.free && left == fresh) unlist(s);
+    return list;
+  }
+  void release(free_block* list, slab_source& source) noexcept {
+    while (list) {
+      free_block* b = std::exchange(list, list->next);
+      slab& s = *slab::of(b);
+      b->next = s.free;
+      s.free = b;
+      if (!s.listed) enlist(&s);
+      if (--s.used == 0) {
+        unlist(s);
+        source.give_back(&s);
+      }
+    }
+  }
+
+  void enlist(slab* s) noexcept {
+    s->listed = true;
+    s->previous = nullptr;
+    s->next = slabs_;
+    if (slabs_) slabs_->previous = s;
+    slabs_ = s;
+  }
+  void unlist(slab& s) noexcept {
+    s.listed = false;
+    (s.previous ? s.previous->next : slabs_) = s.next;
+    if (s.next) s.next->previous = s.previous;
+  }
+
   std::mutex mutex_;
   free_block* lists_ = nullptr;
-  std::uint32_t count_ = 0;
+  std::uint32_t lists_count_ = 0;
+  /// Slabs that have free blocks.
+  slab* slabs_ = nullptr;
 };
 
 /// Never destroyed: threads may outlive `main`. Reachable, so no leak.
-depot& depot_of(std::size_t index) {
-  static auto* all = new std::array<depot, size_classes>;
-  return (*all)[index];
+struct store {
+  slab_source source;
+  std::array<depot, size_classes> depots;
+};
+store& all() {
+  static auto* s = new store;
+  return *s;
+}
+
+void put_some(std::size_t index, free_block* list) noexcept {
+  if (list) all().depots[index].put_some(list, all().source);
 }
 
 /// The second list of each size, always full or empty.
@@ -92,47 +253,65 @@ struct reaper {
   ~reaper() {
     life = thread_life::ending;
     for (std::size_t i = 0; i != size_classes; ++i) {
-      free_list(std::exchange(cache.loaded[i], {}).head);
-      free_list(std::exchange(spares[i], nullptr));
+      put_some(i, std::exchange(cache.loaded[i], {}).head);
+      put_some(i, std::exchange(spares[i], nullptr));
     }
   }
   bool enlisted = false;
 };
 thread_local reaper at_exit;
 
+/// Whether this thread may keep blocks: its end will be seen to.
+bool keeps() {
+  if (life == thread_life::unknown) {
+    at_exit.enlist();
+    life = thread_life::running;
+  }
+  return life == thread_life::running;
+}
+
 }  // namespace
 
 void* refill_cache(std::size_t bytes) {
   const std::size_t index = size_class(bytes);
   if (index >= size_classes) return ::operator new(bytes);
+  const std::size_t size = size_of(index);
+  if (!keeps()) return all().depots[index].take_one(size, all().source);
+  std::uint32_t count = magazine_size;
   free_block* list = std::exchange(spares[index], nullptr);
-  if (!list && life == thread_life::running) list = depot_of(index).take();
-  if (!list) return ::operator new(size_of(index));
+  if (!list) {
+    // Of large ones fewer: what is carved is to be in the cache when used.
+    count = static_cast<std::uint32_t>(
+        std::clamp<std::size_t>(16 * 1024 / size, 1, magazine_size));
+    list = all().depots[index].take(size, all().source, count);
+  }
   magazine& m = cache.loaded[index];
   m.head = list->next;
-  m.count = magazine_size - 1;
+  m.count = count - 1;
+  m.limit = magazine_size;
   return list;
 }
 
 void unload_cache(void* memory, std::size_t bytes) noexcept {
   const std::size_t index = size_class(bytes);
-  if (index >= size_classes || life == thread_life::ending) {
+  if (index >= size_classes) {
     ::operator delete(memory);
     return;
   }
-  if (life == thread_life::unknown) {
-    at_exit.enlist();
-    life = thread_life::running;
+  auto* b = static_cast<free_block*>(memory);
+  if (!keeps()) {
+    b->next = nullptr;
+    put_some(index, b);
+    return;
   }
   magazine& m = cache.loaded[index];
   if (m.count == magazine_size) {
     free_block*& spare = spares[index];
-    if (spare && !depot_of(index).put(spare)) free_list(spare);
+    if (spare) all().depots[index].put(spare, all().source);
     spare = m.head;
     m = {};
   }
   m.limit = magazine_size;
-  auto* b = static_cast<free_block*>(memory);
   b->next = m.head;
   m.head = b;
   ++m.count;

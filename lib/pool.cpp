@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "cell.hpp"
@@ -80,14 +81,21 @@ class worker final : public scheduler {
 
   void alarm(time_point due) override {
     if (due >= alarm_at_) return;
+    if (due <= now()) {
+      // Who only gives others their turn needs no timer of the system's.
+      if (!std::exchange(ringing_, true))
+        net::post(*io_, recycled{[this] {
+          ringing_ = false;
+          ring();
+        }});
+      return;
+    }
     alarm_at_ = due;
     alarm_->expires_at(due);
     alarm_->async_wait(recycled{[this](std::error_code e) {
       if (e) return;  // another alarm has taken its place
       alarm_at_ = time_point::max();
-      timers().fire(now());
-      const time_point next = timers().next();
-      if (next != time_point::max()) alarm(next);
+      ring();
     }});
   }
 
@@ -116,6 +124,12 @@ class worker final : public scheduler {
       wake_up();
     }
     here.home = nullptr;
+  }
+
+  void ring() {
+    timers().fire(now());
+    const time_point next = timers().next();
+    if (next != time_point::max()) alarm(next);
   }
 
   bool look() const noexcept {
@@ -159,6 +173,8 @@ class worker final : public scheduler {
   std::optional<net::io_context> io_;
   std::optional<net::steady_timer> alarm_;
   time_point alarm_at_ = time_point::max();
+  /// `ring` has been posted.
+  bool ringing_ = false;
   alignas(64) std::atomic<std::uintptr_t> woken_{0};
   bool stop_ = false;
   const bool spins_;

@@ -126,6 +126,18 @@ void shared_scheduler::alarm(time_point due) {
 
 void shared_scheduler::start_alarm(time_point due) {
   if (due >= alarm_at_) return;
+  if (due <= now()) {
+    // Who only gives others their turn needs no timer of the system's.
+    if (!std::exchange(ringing_, true))
+      net::post(*io_, [this, keep = core_ptr{core()}] {
+        {
+          std::lock_guard lock{mutex_};
+          ringing_ = false;
+        }
+        ring();
+      });
+    return;
+  }
   alarm_at_ = due;
   if (!alarm_) alarm_.emplace(*io_);
   alarm_->expires_at(due);
@@ -136,10 +148,14 @@ void shared_scheduler::start_alarm(time_point due) {
       std::lock_guard lock{mutex_};
       alarm_at_ = time_point::max();
     }
-    timers().fire(now());
-    const time_point next = timers().next();
-    if (next != time_point::max()) alarm(next);
+    ring();
   });
+}
+
+void shared_scheduler::ring() {
+  timers().fire(now());
+  const time_point next = timers().next();
+  if (next != time_point::max()) alarm(next);
 }
 
 /// An alarm for timers that have all been cancelled would keep `io.run()` of a

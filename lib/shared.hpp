@@ -45,6 +45,7 @@ class shared_scheduler final : public scheduler {
   void post(cell& c) noexcept;
   void rest() noexcept;
   void start_alarm(time_point due);
+  void ring();
 
   net::io_context* io_;
   const bool alone_;
@@ -53,6 +54,8 @@ class shared_scheduler final : public scheduler {
   /// between any two handlers.
   std::optional<net::steady_timer> alarm_;
   time_point alarm_at_ = time_point::max();
+  /// `ring` has been posted.
+  bool ringing_ = false;
   /// Whether there may be an alarm to end: a hint, read without the lock.
   std::atomic<bool> armed_{false};
 };

@@ -77,22 +77,24 @@ TEST_SUITE("memory") {
   TEST_CASE("a size belongs to the smallest class that holds it") {
     using actors::detail::size_class;
     CHECK(size_class(0) == 0);
-    CHECK(size_class(24) == 0);
-    CHECK(size_class(25) == 1);
-    CHECK(size_class(40) == 1);
-    CHECK(size_class(41) == 2);
-    for (std::size_t n = 1; n != 2'000; ++n)
-      REQUIRE(24 + 16 * size_class(n) >= n);
+    CHECK(size_class(16) == 0);
+    CHECK(size_class(17) == 1);
+    CHECK(size_class(24) == 1);
+    CHECK(size_class(25) == 2);
+    for (std::size_t n = 1; n != 2'000; ++n) {
+      REQUIRE(16 + 8 * size_class(n) >= n);
+      if (n > 16) REQUIRE(16 + 8 * (size_class(n) - 1) < n);
+    }
   }
 
   TEST_CASE("blocks are aligned, apart, and as large as was asked for") {
-    for (std::size_t size = 1; size < 3'000; size += 61) {
+    for (std::size_t size = 8; size < 3'000; size += 56) {
+      // As strictly as a type of that size can ask for.
+      const std::size_t align = size % 16 == 0 ? 16 : 8;
       std::vector<unsigned char*> blocks;
       for (unsigned char i = 0; i != 100; ++i) {
         auto* b = static_cast<unsigned char*>(allocate(size));
-        REQUIRE(reinterpret_cast<std::uintptr_t>(b) %
-                    alignof(std::max_align_t) ==
-                0);
+        REQUIRE(reinterpret_cast<std::uintptr_t>(b) % align == 0);
         std::memset(b, i, size);
         blocks.push_back(b);
       }
@@ -105,6 +107,27 @@ TEST_SUITE("memory") {
       }
       CHECK(intact);
     }
+  }
+
+  TEST_CASE("what nobody uses any more serves other sizes, and the system") {
+    if (support::sanitized) return;  // there the heap decides
+    constexpr std::size_t bytes = 100'000'000;
+    const auto use = [](std::size_t size, std::size_t& peak) {
+      std::vector<void*> blocks(bytes / size);
+      for (void*& b : blocks) b = std::memset(allocate(size), 1, size);
+      peak = resident_bytes() - blocks.size() * sizeof(void*);
+      for (void* b : blocks) deallocate(b, size);
+    };
+    const std::size_t before = resident_bytes();
+    std::size_t first = 0, second = 0;
+    use(56, first);
+    const std::size_t between = resident_bytes();
+    use(200, second);
+    if (before == 0) return;
+    CHECK(first > before + bytes);
+    // 32 MiB are kept, and what threads and depots have in stock.
+    CHECK(between < before + 50'000'000);
+    CHECK(second < first + 20'000'000);
   }
 
   TEST_CASE("a block that was given back is used again") {

@@ -6,10 +6,11 @@
 
 namespace actors::detail {
 
-/// Sizes are 16·n + 8, as those of glibc's malloc, whose header is 8 bytes.
-inline constexpr std::size_t size_classes = 64;
+/// Sizes are 16, 24, 32 … 1,032: what is aligned to 16 bytes has a size that
+/// is a multiple of 16, and so have all blocks of its class.
+inline constexpr std::size_t size_classes = 128;
 constexpr std::size_t size_class(std::size_t bytes) noexcept {
-  return bytes <= 24 ? 0 : (bytes - 24 + 15) / 16;
+  return bytes <= 16 ? 0 : (bytes - 16 + 7) / 8;
 }
 
 /// A free block; the first of a list in the depot also links the lists.
@@ -32,8 +33,8 @@ extern constinit thread_local thread_cache cache;
 void* refill_cache(std::size_t bytes);
 void unload_cache(void* memory, std::size_t bytes) noexcept;
 
-/// At least `bytes` bytes, aligned for any fundamental type. Any thread.
-/// Throws `std::bad_alloc`.
+/// `bytes` bytes, aligned for any type of that size that is not over-aligned.
+/// Any thread. Throws `std::bad_alloc`.
 inline void* allocate(std::size_t bytes) {
   const std::size_t index = size_class(bytes);
   if (index < size_classes) [[likely]] {
