@@ -253,14 +253,72 @@ void cell::free_abandoned() noexcept {
   release();
 }
 
+/// As nearly always on one thread, where nobody pushes to the lanes.
+inline bool cell::asleep() const noexcept {
+  return system_.asleep() && user_.asleep() && local_system_.empty();
+}
+
+inline void cell::run_frame(std::coroutine_handle<> frame) noexcept {
+  main_.waiting = nullptr;
+  main_.run(frame);
+  if (body_.done())
+    body_done();
+  else if (!ready_ && type_->accepts->count == 0)
+    mark_ready();
+}
+
+inline void cell::deliver(receiver& r, receive_event what,
+                          envelope* e) noexcept {
+  receiver_ = nullptr;
+  if (extras_ && extras_->alarm) [[unlikely]]
+    cancel_timer(std::exchange(extras_->alarm, nullptr));
+  std::coroutine_handle<> frame = r.waiter;
+  if (!r.type->deliver)
+    main_.hand = e;
+  else
+    frame = r.type->deliver(r, what, e);
+  if (frame)
+    run_frame(frame);
+  else
+    receiver_ = &r;  // a loop that wants the next
+}
+
+inline bool cell::deliver_next() noexcept {
+  if (!receiver_ || looked_) return false;
+  receiver& r = *receiver_;
+  envelope* e;
+  if (budget_ != 0 && !inbox_.empty() && !selective_ &&
+      (!extras_ || !extras_->scanned_for)) [[likely]] {
+    e = inbox_.pop();
+  } else {
+    e = look_for(r);
+    if (!e) return false;
+  }
+  --budget_;
+  deliver(r, receive_event::message, e);
+  return true;
+}
+
+/// The message for `r`, when it takes some effort to find one.
+envelope* cell::look_for(receiver& r) noexcept {
+  if (r.type->filter && r.type->filter->count == 0) return nullptr;
+  if (budget_ == 0) {
+    if (!inbox_.empty() || user_.has_nodes()) home_->queue(*this);
+    return nullptr;
+  }
+  return next_message(r.type->filter);
+}
+
 /// Does all there is to do, then sleeps. False when the cell has ended:
 /// `*this` may be gone then.
 bool cell::work() noexcept {
   for (;;) {
     if (special_ || !local_system_.empty() || system_.has_nodes()) {
       if (step()) continue;
-    } else if (receiver_ && !looked_) {
-      if (deliver_next()) continue;
+    } else if (deliver_next()) {
+      // The usual end: that was all there was, and they sleep already.
+      if (!special_ && inbox_.empty() && asleep()) return true;
+      continue;
     }
     looked_ = false;
     // Out of budget: others come first.
@@ -271,8 +329,7 @@ bool cell::work() noexcept {
 }
 
 bool cell::sleep() noexcept {
-  // The usual case on one thread: they have been asleep all the time.
-  if (system_.asleep() && user_.asleep() && local_system_.empty()) return true;
+  if (asleep()) return true;
   if (!local_system_.empty() || !system_.sleep()) return false;
   // A body that does not wait for messages need not be woken by them: it
   // looks for itself when it comes to `receive`.
@@ -329,15 +386,6 @@ void cell::start_body() noexcept {
   body_.promise().start_detached(main_, {});
   special_ = stop_ != stop_phase::no || killed_;
   run_frame(body_);
-}
-
-inline void cell::run_frame(std::coroutine_handle<> frame) noexcept {
-  main_.waiting = nullptr;
-  main_.run(frame);
-  if (body_.done())
-    body_done();
-  else if (!ready_ && type_->accepts->count == 0)
-    mark_ready();
 }
 
 void cell::body_done() noexcept {
@@ -397,6 +445,7 @@ void cell::suspend(receiver& r, duration timeout) {
         *this, timeout, [](cell& c, void*) noexcept { c.receive_expired(); },
         nullptr);
   receiver_ = &r;
+  selective_ = r.type->filter != nullptr;
   main_.waiting = &r;
 }
 
@@ -410,43 +459,6 @@ void cell::receive_expired() noexcept {
   if (!receiver_) return;
   if (stop_ < stop_phase::requested && !killed_)
     deliver(*receiver_, receive_event::timeout, nullptr);
-}
-
-bool cell::deliver_next() noexcept {
-  if (!receiver_ || looked_) return false;
-  receiver& r = *receiver_;
-  envelope* e;
-  if (!r.type->filter && budget_ != 0 && !inbox_.empty() &&
-      (!extras_ || !extras_->scanned_for)) [[likely]] {
-    e = inbox_.pop();
-  } else {
-    if (r.type->filter && r.type->filter->count == 0) return false;
-    if (budget_ == 0) {
-      if (!inbox_.empty() || user_.has_nodes()) home_->queue(*this);
-      return false;
-    }
-    e = next_message(r.type->filter);
-    if (!e) return false;
-  }
-  --budget_;
-  deliver(r, receive_event::message, e);
-  return true;
-}
-
-inline void cell::deliver(receiver& r, receive_event what,
-                          envelope* e) noexcept {
-  receiver_ = nullptr;
-  if (extras_ && extras_->alarm) [[unlikely]]
-    cancel_timer(std::exchange(extras_->alarm, nullptr));
-  std::coroutine_handle<> frame = r.waiter;
-  if (!r.type->deliver)
-    main_.hand = e;
-  else
-    frame = r.type->deliver(r, what, e);
-  if (frame)
-    run_frame(frame);
-  else
-    receiver_ = &r;  // a loop that wants the next
 }
 
 void cell::mark_ready() noexcept {

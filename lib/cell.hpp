@@ -162,6 +162,7 @@ class cell
 
   bool work() noexcept;
   bool step() noexcept;
+  inline bool asleep() const noexcept;
   bool sleep() noexcept;
   bool take_system() noexcept;
   void start_body() noexcept;
@@ -170,7 +171,8 @@ class cell
   bool step_kill() noexcept;
   bool step_end() noexcept;
   bool step_stop() noexcept;
-  bool deliver_next() noexcept;
+  inline bool deliver_next() noexcept;
+  envelope* look_for(receiver& r) noexcept;
   inline void deliver(receiver& r, receive_event what, envelope* e) noexcept;
   envelope* next_message(const message_filter* filter) noexcept;
   envelope* scan(const message_filter& filter) noexcept;
@@ -248,6 +250,8 @@ class cell
   bool linked_ : 1 = false;
   bool told_to_stop_ : 1 = false;
   bool end_seen_ : 1 = false;
+  /// `receiver_` does not take just any message.
+  bool selective_ = false;
 };
 
 inline cell& to_cell(cell_base& c) noexcept { return static_cast<cell&>(c); }

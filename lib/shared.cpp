@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cell.hpp"
+#include "recycling_allocator.hpp"
 #include "strand.hpp"
 #include "system_core.hpp"
 
@@ -106,7 +107,9 @@ void shared_scheduler::signal(cell& c, std::uint8_t what) noexcept {
 
 void shared_scheduler::post(cell& c) noexcept {
   if (!io_) return;
-  net::post(*io_, [this, &c, keep = core_ptr{core()}] { burst{*this}.run(c); });
+  net::post(*io_, recycled{[this, &c, keep = core_ptr{core()}] {
+    burst{*this}.run(c);
+  }});
 }
 
 void shared_scheduler::wake(cell& c, lane_id which) noexcept {
@@ -129,13 +132,13 @@ void shared_scheduler::start_alarm(time_point due) {
   if (due <= now()) {
     // Who only gives others their turn needs no timer of the system's.
     if (!std::exchange(ringing_, true))
-      net::post(*io_, [this, keep = core_ptr{core()}] {
+      net::post(*io_, recycled{[this, keep = core_ptr{core()}] {
         {
           std::lock_guard lock{mutex_};
           ringing_ = false;
         }
         ring();
-      });
+      }});
     return;
   }
   alarm_at_ = due;
