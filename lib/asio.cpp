@@ -10,9 +10,14 @@ namespace actors::detail {
 
 net::any_io_executor executor_of(cell& c) { return c.home().executor(c); }
 
-net::any_io_executor default_executor(const cell_base* cell) {
-  if (!cell) return net::system_executor{};
-  return static_cast<const detail::cell*>(cell)->core().context(0).executor();
+system_visit::system_visit(cell_base* cell) noexcept
+    : cell_{cell && to_cell(*cell).core().enter() ? cell : nullptr} {}
+system_visit::~system_visit() {
+  if (cell_) to_cell(*cell_).core().leave();
+}
+net::any_io_executor system_visit::executor() const {
+  if (!cell_) return net::system_executor{};
+  return to_cell(*cell_).core().context(0).executor();
 }
 
 net::any_io_executor next_executor_of(system_core& core) {

@@ -85,7 +85,8 @@ std::string cell::path() const {
   std::string path;
   if (parent_) path = parent_->path();
   path += '/';
-  if (extras_ && !extras_->name.empty())
+  // Any thread: of the extras, only those that were there from the start.
+  if (number_ == 0)
     path += extras_->name;
   else
     (path += '$') += std::to_string(number_);
@@ -178,7 +179,7 @@ void cell::flush_mailbox() noexcept {
   if (extras_) extras_->scanned_for = nullptr;
   do {
     while (envelope* e = inbox_.pop()) {
-      if (!e->type->slot(e) && !e->type->reply)
+      if (!e->type->slot(e))
         core().letters().report(*e, this, dead_letter::reason::actor_stopped);
       e->type->drop(e, errc::actor_stopped);
     }
@@ -199,21 +200,10 @@ bool cell::run() noexcept {
 }
 
 void cell::completed(fiber& f, wait& w) noexcept {
-  if (here.running == this && !published_) {
-    // Its executor is its own turn.
-    resume(f, w);
-    return;
-  }
-  turn t{*this};
-  budget_ = throughput_;
-  looked_ = false;
-  f.waiting = nullptr;
-  if (abandoned_ && published_) {
-    free_abandoned();
-    return;
-  }
-  if (!killed_) run_frame(w.waiter);
-  (void)work();
+  if (here.running == this && !published_)
+    resume(f, w);  // its executor is its own turn
+  else
+    dropped(f, w);
 }
 
 void cell::dropped(fiber& f, wait& w) noexcept {
@@ -232,9 +222,10 @@ void cell::dropped(fiber& f, wait& w) noexcept {
     c.resume(waiting, ended);
   };
   if (push_system(*n)) return;
-  // Abandoned, and its io_context is going: nobody is left but the frames.
+  // Abandoned, and ended for everybody but the frames.
   destroy_and_free(n);
-  completed(f, w);
+  turn t{*this};
+  free_abandoned();
 }
 
 void cell::resume(fiber& f, wait& w) noexcept {
@@ -312,9 +303,10 @@ envelope* cell::look_for(receiver& r) noexcept {
 /// Does all there is to do, then sleeps. False when the cell has ended:
 /// `*this` may be gone then.
 bool cell::work() noexcept {
+  std::uint32_t nodes = throughput_;
   for (;;) {
-    if (special_ || !local_system_.empty() || system_.has_nodes()) {
-      if (step()) continue;
+    if (special_ || has_system()) {
+      if (step(nodes)) continue;
     } else if (deliver_next()) {
       // The usual end: that was all there was, and they sleep already.
       if (!special_ && inbox_.empty() && asleep()) return true;
@@ -340,9 +332,18 @@ bool cell::sleep() noexcept {
   return true;
 }
 
-/// Does one thing; false when there is nothing.
-bool cell::step() noexcept {
-  if (take_system()) return true;
+/// Does one thing; false when there is nothing, or when the others come first:
+/// `nodes` system nodes is what a turn may take.
+bool cell::step(std::uint32_t& nodes) noexcept {
+  if (nodes == 0 && has_system()) {
+    // A body whose operations end at once would never give up its turn.
+    home_->queue(*this);
+    return false;
+  }
+  if (take_system()) {
+    --nodes;
+    return true;
+  }
   if (published_) return false;
   if (killed_ && !body_ended_) return step_kill();
   if (!started_ && stop_ == stop_phase::requested) {
@@ -360,12 +361,12 @@ bool cell::step() noexcept {
 }
 
 bool cell::take_system() noexcept {
-  if (local_system_.empty()) {
-    system_node* last = nullptr;
-    system_node* list = system_.take_all(last);
-    if (!list) return false;
+  // What has come from afar takes its turn: nodes of this thread may never
+  // run out.
+  system_node* last = nullptr;
+  if (system_node* list = system_.take_all(last))
     local_system_.append(list, last);
-  }
+  if (local_system_.empty()) return false;
   system_node* n = local_system_.pop();
   n->arrive(*this, *n);
   return true;
@@ -428,8 +429,7 @@ poll_result cell::poll(receiver& r) {
     }
     if (stop_ == stop_phase::requested) return {poll_result::wait, nullptr};
   }
-  if (budget_ == 0 || !local_system_.empty() || system_.has_nodes())
-    return {poll_result::wait, nullptr};
+  if (budget_ == 0 || has_system()) return {poll_result::wait, nullptr};
   envelope* e = next_message(r.type->filter);
   if (!e) {
     looked_ = true;
@@ -565,6 +565,7 @@ bool cell::step_kill() noexcept {
   }
   // A failure from outside may have had to wait for the same.
   if (kind_ != exit_reason::failed) kind_ = exit_reason::killed;
+  abandoned_ = false;  // it came late, but it came
   free_frames();
   return true;
 }
@@ -662,15 +663,8 @@ void cell::publish_end() noexcept {
     // The frame may still use the message, but the asker need not wait for it.
     if (ask_state* s = e->type->take_slot(e)) s->type->fail(*s, errc::no_reply);
   if (!extras_) return;
-  for (ask_state* s : std::exchange(extras_->started, {})) {
-    auto* state = static_cast<reply_state<void>*>(s);
-    if (kind_ == exit_reason::failed)
-      state->answer(extras_->error);
-    else if (kind_ == exit_reason::normal && stop_ == stop_phase::no)
-      state->answer({});
-    else
-      state->answer(errc::actor_stopped);
-  }
+  for (ask_state* s : std::exchange(extras_->started, {}))
+    static_cast<reply_state<void>*>(s)->answer(how_started());
   for (ask_state* s : std::exchange(extras_->stopped, {}))
     static_cast<reply_state<exit_reason>*>(s)->answer(why());
 }
@@ -744,23 +738,48 @@ void cell::child_ended(cell& child) noexcept {
   child.release();
 }
 
-std::uint32_t cell::next_child_number() noexcept { return ++children_made_; }
+std::uint32_t cell::next_child_number() noexcept {
+  if (++children_made_ == 0) ++children_made_;
+  return children_made_;
+}
+
+result<void> cell::how_started() const {
+  // One that never waited was ready, too, unless it was told to stop.
+  if (ready_ || (kind_ == exit_reason::normal && stop_ == stop_phase::no))
+    return {};
+  if (kind_ == exit_reason::failed) return extras_->error;
+  return errc::actor_stopped;
+}
+
+namespace {
+
+/// Who asks again and again with a timeout leaves questions behind.
+void add_question(std::vector<ask_state*>& to, ask_state& s) {
+  if (to.size() == to.capacity())
+    std::erase_if(to, [](ask_state* waiting) {
+      if (waiting->outcome.load(std::memory_order_acquire) !=
+          ask_state::abandoned)
+        return false;
+      waiting->leave();
+      return true;
+    });
+  to.push_back(&s);
+}
+
+}  // namespace
 
 void cell::wait_for_start(ask_state& s) {
-  auto& state = static_cast<reply_state<void>&>(s);
-  if (ready_)
-    state.answer({});
-  else if (published_)
-    state.answer(errc::actor_stopped);
+  if (ready_ || published_)
+    static_cast<reply_state<void>&>(s).answer(how_started());
   else
-    extras().started.push_back(&s);
+    add_question(extras().started, s);
 }
 
 void cell::wait_for_end(ask_state& s) {
   if (published_)
     static_cast<reply_state<exit_reason>&>(s).answer(why());
   else
-    extras().stopped.push_back(&s);
+    add_question(extras().stopped, s);
 }
 
 void cell::tear_down() noexcept {
@@ -976,8 +995,8 @@ cell& create_cell(system_core& core, cell* parent, const actor_type& type,
   cell* c = ::new (memory) cell(home, type);
   above.add_ref();
   c->parent_ = &above;
-  if (parent) c->number_ = parent->next_child_number();
-  if (!parent) c->number_ = core.next_number();
+  if (!options || options->name.empty())
+    c->number_ = parent ? parent->next_child_number() : core.next_number();
   if (options) {
     try {
       if (!options->name.empty()) c->extras().name = options->name;

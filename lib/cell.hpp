@@ -89,6 +89,8 @@ class cell
   std::string path() const;
   /// How it ended; only after `push_system` was refused.
   exit_reason why() const;
+  /// As `started()` tells it; likewise, or on the strand.
+  result<void> how_started() const;
 
   // --- strand ---------------------------------------------------------------
 
@@ -107,7 +109,10 @@ class cell
     return run();
   }
   bool queued() const noexcept { return queued_; }
-  /// The operation that `f` waited for has ended, in a handler of Asio.
+  /// The operation that `f` waited for has ended, in a handler of Asio. The
+  /// frame goes on in a turn, and not in that handler: it would start the next
+  /// operation, and one whose operations end at once would keep the
+  /// io_context, and all other actors, for ever.
   void completed(fiber& f, wait& w) noexcept;
   /// The operation's handler was dropped. Any thread.
   void dropped(fiber& f, wait& w) noexcept;
@@ -161,7 +166,10 @@ class cell
   class turn;
 
   bool work() noexcept;
-  bool step() noexcept;
+  bool step(std::uint32_t& nodes) noexcept;
+  bool has_system() const noexcept {
+    return !local_system_.empty() || system_.has_nodes();
+  }
   inline bool asleep() const noexcept;
   bool sleep() noexcept;
   bool take_system() noexcept;
@@ -246,12 +254,13 @@ class cell
   bool abandoned_ : 1 = false;
   bool torn_down_ : 1 = false;
   bool flushed_ : 1 = false;
-  /// As its parent sees it: in the list of children; told to stop; ended.
+  /// `receiver_` does not take just any message.
+  bool selective_ = false;
+  /// The parent's, on whose strand alone these are used (so no bit of its
+  /// own may stand beside them): in its list; told to stop; ended.
   bool linked_ : 1 = false;
   bool told_to_stop_ : 1 = false;
   bool end_seen_ : 1 = false;
-  /// `receiver_` does not take just any message.
-  bool selective_ = false;
 };
 
 inline cell& to_cell(cell_base& c) noexcept { return static_cast<cell&>(c); }

@@ -1,5 +1,6 @@
 #include "dead_letters.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <utility>
@@ -97,9 +98,24 @@ void dead_letters::unsubscribe(std::uint64_t id) noexcept {
   subscribers_ = std::move(copy);
 }
 
+namespace {
+
+/// On a plain thread there is no system to count it: one line a second.
+void complain_of_null_ref() noexcept {
+  static std::atomic<std::chrono::seconds::rep> last{-1};
+  const auto now = std::chrono::duration_cast<std::chrono::seconds>(
+                       std::chrono::steady_clock::now().time_since_epoch())
+                       .count();
+  if (last.exchange(now, std::memory_order_relaxed) != now)
+    std::fputs("actors: a message was told through a null ref\n", stderr);
+}
+
+}  // namespace
+
 void report_undelivered(cell_base* to, envelope* message,
                         dead_letter::reason why) noexcept {
-  if (!message->type->reply) {
+  // Of a question the asker is told, and nobody else need be.
+  if (!message->type->slot(message)) {
     system_core* core = to             ? &to_cell(*to).core()
                         : here.running ? &here.running->core()
                                        : nullptr;
@@ -107,7 +123,7 @@ void report_undelivered(cell_base* to, envelope* message,
     if (core)
       core->letters().report(*message, to, why);
     else
-      std::fputs("actors: a message was told through a null ref\n", stderr);
+      complain_of_null_ref();
   }
   message->type->drop(message, errc::actor_stopped);
 }

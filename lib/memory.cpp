@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -31,7 +33,8 @@
 //
 //   a thread     512 blocks in hand and 512 spare, of each size it uses
 //   a depot      64 such lists
-//   the slabs    32 MiB that nobody uses; what is more the system may have back
+//   the slabs    32 MiB that nobody uses; of more, the system may have back
+//                what is free in regions of 2 MiB
 
 namespace actors::detail {
 
@@ -58,6 +61,37 @@ constexpr std::size_t size_of(std::size_t index) noexcept {
   return 16 + 8 * index;
 }
 
+/// A list of `T`s that have a `next` and a `previous`.
+template <class T>
+class linked {
+ public:
+  T* front() const noexcept { return front_; }
+  void push(T& t) noexcept {
+    t.previous = nullptr;
+    t.next = front_;
+    if (front_) front_->previous = &t;
+    front_ = &t;
+  }
+  void remove(T& t) noexcept {
+    (t.previous ? t.previous->next : front_) = t.next;
+    if (t.next) t.next->previous = t.previous;
+  }
+
+ private:
+  T* front_ = nullptr;
+};
+
+/// A large piece of the heap, cut into slabs.
+struct region {
+  char* memory;
+  /// A bit for each slab that nobody has.
+  std::uint32_t free;
+  region* next;
+  region* previous;
+};
+constexpr std::uint32_t all_free = ~std::uint32_t{0};
+static_assert(region_size / slab_size == 32);
+
 /// Head of a slab, which is aligned to its size.
 struct alignas(64) slab {
   static slab* of(void* block) noexcept {
@@ -65,6 +99,7 @@ struct alignas(64) slab {
                                    ~(slab_size - 1));
   }
 
+  region* home;
   /// Blocks that were used before and are free.
   free_block* free = nullptr;
   /// In the list of slabs with free blocks.
@@ -76,54 +111,68 @@ struct alignas(64) slab {
   bool listed = false;
 };
 
-/// Where slabs come from: large pieces of the heap, which are kept.
+/// Where slabs come from. Regions are never given back to the heap, only the
+/// memory in them, and that whole, so that large pages stay large.
 class slab_source {
  public:
   slab* take() {
     std::lock_guard lock{mutex_};
-    if (warm_.empty() && cold_.empty()) add_region();
-    auto& from = warm_.empty() ? cold_ : warm_;
-    void* memory = from.back();
-    from.pop_back();
-    return ::new (memory) slab;
+    if (!some_free_.front()) add_region();
+    region& r = *some_free_.front();
+    const int i = std::countr_zero(r.free);
+    r.free &= r.free - 1;
+    --free_slabs_;
+    if (r.free == 0) some_free_.remove(r);
+    return ::new (r.memory + i * slab_size) slab{&r};
   }
   void give_back(slab* s) noexcept {
     std::lock_guard lock{mutex_};
-    if (warm_.size() < warm_slabs) {
-      warm_.push_back(s);
-      return;
-    }
+    region& r = *s->home;
+    const auto offset = reinterpret_cast<char*>(s) - r.memory;
+    if (r.free == 0) some_free_.push(r);
+    r.free |= std::uint32_t{1}
+              << (static_cast<std::size_t>(offset) / slab_size);
+    ++free_slabs_;
 #ifdef __linux__
-    ::madvise(s, slab_size, MADV_DONTNEED);
+    if (r.free == all_free && free_slabs_ > warm_slabs) {
+      ::madvise(r.memory, region_size, MADV_DONTNEED);
+      some_free_.remove(r);
+      free_slabs_ -= region_size / slab_size;
+      cold_.push(r);
+    }
 #endif
-    cold_.push_back(s);
   }
 
  private:
   void add_region() {
-    // Room for all slabs, so that `give_back` cannot fail.
-    const std::size_t slabs = (regions_ + 1) * (region_size / slab_size);
-    warm_.reserve(warm_slabs);
-    cold_.reserve(slabs);
-    auto* region = static_cast<char*>(
-        ::operator new (region_size, std::align_val_t{region_size}));
+    region* r = cold_.front();
+    if (r) {
+      cold_.remove(*r);
+    } else {
+      auto made = std::make_unique<region>();
+      made->memory = static_cast<char*>(
+          ::operator new (region_size, std::align_val_t{region_size}));
+      made->free = all_free;
+      r = made.release();
 #ifdef __linux__
-    // Memory that is used for the first time costs more than all the rest of
-    // making a message: 2 us a page of 4 KiB, and a quarter of that in large
-    // pages. Small programs live in the first region, and stay small.
-    if (regions_ != 0) ::madvise(region, region_size, MADV_HUGEPAGE);
+      // Memory that is used for the first time costs more than all the rest
+      // of making a message: 2 us a page of 4 KiB, and a quarter of that in
+      // large pages. Small programs live in the first region, and stay small.
+      if (std::exchange(any_, true))
+        ::madvise(r->memory, region_size, MADV_HUGEPAGE);
 #endif
-    ++regions_;
-    for (std::size_t at = region_size; at != 0; at -= slab_size)
-      cold_.push_back(region + at - slab_size);
+    }
+    free_slabs_ += region_size / slab_size;
+    some_free_.push(*r);
   }
 
   std::mutex mutex_;
-  std::size_t regions_ = 0;
-  /// Memory of slabs, last in, first out; `cold_`: the system has, or may
-  /// have, taken back what was in it.
-  std::vector<void*> warm_;
-  std::vector<void*> cold_;
+  bool any_ = false;
+  /// In `some_free_`.
+  std::size_t free_slabs_ = 0;
+  linked<region> some_free_;
+  /// All free, and the system may have their memory.
+  linked<region> cold_;
 };
 
 /// Free blocks of one size: full magazines, and slabs.
@@ -168,8 +217,8 @@ class depot {
   /// At most `count` blocks of one slab.
   free_block* carve(std::size_t size, slab_source& source,
                     std::uint32_t& count) {
-    if (!slabs_) enlist(source.take());
-    slab& s = *slabs_;
+    if (!slabs_.front()) enlist(*source.take());
+    slab& s = *slabs_.front();
     free_block* list = nullptr;
     std::uint32_t n = 0;
     for (; n != count && s.free; ++n) {
@@ -198,7 +247,7 @@ class depot {
       slab& s = *slab::of(b);
       b->next = s.free;
       s.free = b;
-      if (!s.listed) enlist(&s);
+      if (!s.listed) enlist(s);
       if (--s.used == 0) {
         unlist(s);
         source.give_back(&s);
@@ -206,24 +255,20 @@ class depot {
     }
   }
 
-  void enlist(slab* s) noexcept {
-    s->listed = true;
-    s->previous = nullptr;
-    s->next = slabs_;
-    if (slabs_) slabs_->previous = s;
-    slabs_ = s;
+  void enlist(slab& s) noexcept {
+    s.listed = true;
+    slabs_.push(s);
   }
   void unlist(slab& s) noexcept {
     s.listed = false;
-    (s.previous ? s.previous->next : slabs_) = s.next;
-    if (s.next) s.next->previous = s.previous;
+    slabs_.remove(s);
   }
 
   std::mutex mutex_;
   free_block* lists_ = nullptr;
   std::uint32_t lists_count_ = 0;
   /// Slabs that have free blocks.
-  slab* slabs_ = nullptr;
+  linked<slab> slabs_;
 };
 
 /// Never destroyed: threads may outlive `main`. Reachable, so no leak.

@@ -1,5 +1,6 @@
 #include "actors/operation.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -28,7 +29,7 @@ namespace actors::detail {
 
 void operation_base::set_timeout(duration timeout) {
   check_timeout(timeout);
-  timeout_ = timeout;
+  timeout_ = std::min(timeout, longest);
 }
 
 bool operation_base::refuse(errc why) noexcept {
@@ -48,7 +49,8 @@ bool operation_base::start(fiber& f, std::coroutine_handle<> frame) {
     return false;
   }
   if (!target_) return refuse(errc::actor_stopped);
-  if (target_.get() == &c) return refuse(errc::would_deadlock);
+  if (target_.get() == &c && !state_->type->ends_at_once)
+    return refuse(errc::would_deadlock);
 
   fiber_ = &f;
   waiter = frame;
@@ -191,12 +193,12 @@ struct life_question final : reply_state<R> {
     };
     if (to_cell(to).push_system(s)) return true;
     // It has ended for good, so this may be read here.
-    if constexpr (std::is_same_v<R, exit_reason>) {
-      static_cast<life_question&>(s).answer(to_cell(to).why());
-      return true;
-    } else {
-      return false;
-    }
+    auto& self = static_cast<life_question&>(s);
+    if constexpr (std::is_same_v<R, exit_reason>)
+      self.answer(to_cell(to).why());
+    else
+      self.answer(to_cell(to).how_started());
+    return true;
   }
   static void free(ask_state& s) noexcept {
     destroy_and_free(static_cast<life_question*>(&s));

@@ -2,7 +2,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -28,25 +27,22 @@ void pause() noexcept {
 class worker final : public scheduler {
  public:
   explicit worker(system_core& core, bool spins)
-      : scheduler{core, true, false},
-        io_{std::in_place, 1},
-        alarm_{std::in_place, *io_},
-        spins_{spins} {}
+      : scheduler{core, true, false}, io_{1}, alarm_{io_}, spins_{spins} {}
 
   void start() {
     thread_ = std::thread{[this] { loop(); }};
   }
   /// From another thread, when no wake can come any more.
   void join() noexcept {
-    // After what has been posted before: handlers of questions are owed it.
-    net::post(*io_, [this] { stop_ = true; });
+    // After what has been posted before, also by this thread to itself, which
+    // comes into the queue later: handlers of questions are owed it.
+    net::post(io_, [this] { net::post(io_, [this] { stop_ = true; }); });
     if (thread_.joinable()) thread_.join();
   }
   /// Destroys what operations of abandoned actors are left.
   void close() noexcept {
     here.home = this;
-    alarm_.reset();
-    io_.reset();
+    io_.close();
     here.home = nullptr;
   }
   bool runs_here() const noexcept {
@@ -68,31 +64,27 @@ class worker final : public scheduler {
         std::memory_order_relaxed));
     // The worker cannot end between the push and this: `c` cannot end before
     // it has seen the wake, and the worker ends after its cells.
-    if (v == asleep) net::post(*io_, recycled{[] {}});
+    if (v == asleep) net::post(io_, recycled{[] {}});
   }
 
   net::any_io_executor executor(cell&) override { return executor(); }
 
-  net::any_io_executor executor() override {
-    // A ref may outlive the context.
-    if (!io_) return net::system_executor{};
-    return io_->get_executor();
-  }
+  net::any_io_executor executor() override { return io_.get_executor(); }
 
   void alarm(time_point due) override {
     if (due >= alarm_at_) return;
     if (due <= now()) {
       // Who only gives others their turn needs no timer of the system's.
       if (!std::exchange(ringing_, true))
-        net::post(*io_, recycled{[this] {
-          ringing_ = false;
-          ring();
-        }});
+        net::post(io_, recycled{[this] {
+                    ringing_ = false;
+                    ring();
+                  }});
       return;
     }
     alarm_at_ = due;
-    alarm_->expires_at(due);
-    alarm_->async_wait(recycled{[this](std::error_code e) {
+    alarm_.expires_at(due);
+    alarm_.async_wait(recycled{[this](std::error_code e) {
       if (e) return;  // another alarm has taken its place
       alarm_at_ = time_point::max();
       ring();
@@ -109,7 +101,7 @@ class worker final : public scheduler {
 
   void loop() noexcept {
     here.home = this;
-    const auto work = net::make_work_guard(*io_);
+    const auto work = net::make_work_guard(io_);
     while (!stop_) {
       take_woken();
       for (int i = 0; i != batch; ++i) {
@@ -117,10 +109,10 @@ class worker final : public scheduler {
         if (!c) break;
         c->run_queued();
       }
-      io_->poll();
+      io_.poll();
       if (stop_ || !ready_.empty() || look()) continue;
       if (!go_to_sleep()) continue;
-      io_->run_one();
+      io_.run_one();
       wake_up();
     }
     here.home = nullptr;
@@ -170,8 +162,8 @@ class worker final : public scheduler {
     return which == lane_id::user ? 1 : 2;
   }
 
-  std::optional<net::io_context> io_;
-  std::optional<net::steady_timer> alarm_;
+  closable_context io_;
+  net::steady_timer alarm_;
   time_point alarm_at_ = time_point::max();
   /// `ring` has been posted.
   bool ringing_ = false;
@@ -191,11 +183,18 @@ class pool final : public system_core {
       workers_.push_back(w.get());
       schedulers_.push_back(std::move(w));
     }
+    try {
+      for (worker* w : workers_) w->start();
+    } catch (...) {
+      // No more threads are to be had. Nothing has run on those there are.
+      for (worker* w : workers_) w->join();
+      throw;
+    }
     start_guardian();
-    for (worker* w : workers_) w->start();
   }
 
   void shut_down() noexcept override {
+    lock_out();
     for (worker* w : workers_) w->join();
     for (worker* w : workers_) w->close();
   }

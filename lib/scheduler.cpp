@@ -10,8 +10,6 @@ time_point scheduler::now() const noexcept {
 }
 
 time_point scheduler::deadline(duration delay) const noexcept {
-  // A year is for ever, and does not overflow.
-  constexpr duration longest = std::chrono::hours{24 * 365};
   if (delay > longest) delay = longest;
   if (delay < duration::zero()) delay = duration::zero();
 #ifdef CLOCK_MONOTONIC_COARSE

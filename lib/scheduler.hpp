@@ -42,6 +42,7 @@ class scheduler {
 
   /// Runs the cell again after the others that are ready. Strand.
   void queue(cell& c) noexcept {
+    if (c.queued_) return;
     c.queued_ = true;
     if (local_)
       ready_.push(&c);

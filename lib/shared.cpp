@@ -54,14 +54,14 @@ class shared_scheduler::burst {
   }
   void run(cell& c) noexcept {
     scheduler_->take_turn(c);
-    for (int i = 1; i != longest && count_ != 0; ++i)
+    for (int i = 1; i != turns && count_ != 0; ++i)
       scheduler_->take_turn(take());
     scheduler_->rest();
   }
 
  private:
   /// Turns before the io_context gets its turn.
-  static constexpr int longest = 128;
+  static constexpr int turns = 128;
   static constexpr unsigned room = 64;
   static constinit thread_local burst* current;
 
@@ -107,6 +107,9 @@ void shared_scheduler::signal(cell& c, std::uint8_t what) noexcept {
 
 void shared_scheduler::post(cell& c) noexcept {
   if (!io_) return;
+  // Who destroys a context when its `run()` returns may do so, other than Asio
+  // itself says, when the thread that posted last is not yet out of `post`.
+  const auto work = net::make_work_guard(*io_);
   net::post(*io_, recycled{[this, &c, keep = core_ptr{core()}] {
     burst{*this}.run(c);
   }});
@@ -185,34 +188,43 @@ class shared_owner final : public system_core {
  public:
   shared_owner(const system_options& options, std::size_t threads)
       : system_core{options, kind::owner},
-        io_{std::in_place, static_cast<int>(threads)},
-        work_{std::in_place, io_->get_executor()} {
-    auto s = std::make_unique<shared_scheduler>(*this, *io_, threads == 1);
+        io_{static_cast<int>(threads)},
+        work_{io_.get_executor()} {
+    auto s = std::make_unique<shared_scheduler>(*this, io_, threads == 1);
     scheduler_ = s.get();
     schedulers_.push_back(std::move(s));
+    try {
+      for (std::size_t i = 0; i != threads; ++i)
+        threads_.emplace_back([this] { io_.run(); });
+    } catch (...) {
+      // No more threads are to be had. Nothing has run on those there are.
+      work_.reset();
+      for (std::thread& t : threads_) t.join();
+      throw;
+    }
     start_guardian();
-    for (std::size_t i = 0; i != threads; ++i)
-      threads_.emplace_back([this] { io_->run(); });
   }
 
   bool on_runtime_thread() const noexcept override {
     return system_core::on_runtime_thread() ||
-           (io_ && io_->get_executor().running_in_this_thread());
+           io_.get_executor().running_in_this_thread();
   }
 
   void shut_down() noexcept override {
+    lock_out();
     work_.reset();
-    // After what has been posted before: handlers of questions are owed it.
-    net::post(*io_, [this] { io_->stop(); });
+    // After what has been posted before, also by a thread to itself, which
+    // comes into the queue later: handlers of questions are owed it.
+    net::post(io_, [this] { net::post(io_, [this] { io_.stop(); }); });
     for (std::thread& t : threads_) t.join();
     scheduler_->close();
-    io_.reset();
+    io_.close();
   }
 
  private:
   /// Mutable, because Asio has no const way to an executor.
-  mutable std::optional<net::io_context> io_;
-  std::optional<net::executor_work_guard<net::io_context::executor_type>> work_;
+  mutable closable_context io_;
+  net::executor_work_guard<net::io_context::executor_type> work_;
   shared_scheduler* scheduler_ = nullptr;
   std::vector<std::thread> threads_;
 };
@@ -283,12 +295,17 @@ class guest final : public system_core {
 };
 
 void guest_service::shutdown() {
-  std::vector<guest*> guests;
-  {
-    std::lock_guard lock{mutex_};
-    guests = std::exchange(guests_, {});
+  for (;;) {
+    guest* g;
+    {
+      // One by one: the end of one may be the end of another.
+      std::lock_guard lock{mutex_};
+      if (guests_.empty()) return;
+      g = guests_.back();
+      guests_.pop_back();
+    }
+    g->shut_down();
   }
-  for (guest* g : guests) g->shut_down();
 }
 
 }  // namespace

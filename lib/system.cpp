@@ -187,7 +187,30 @@ bool system_core::wait_until_ended(std::optional<duration> timeout) noexcept {
     ended_changed_.wait(lock, [&] { return ended_; });
     return true;
   }
-  return ended_changed_.wait_for(lock, *timeout, [&] { return ended_; });
+  return ended_changed_.wait_for(lock, std::min(*timeout, longest),
+                                 [&] { return ended_; });
+}
+
+bool system_core::enter() noexcept {
+  auto v = visitors_.load(std::memory_order_relaxed);
+  do {
+    if (v & locked) return false;
+  } while (!visitors_.compare_exchange_weak(v, v + 1, std::memory_order_acquire,
+                                            std::memory_order_relaxed));
+  return true;
+}
+
+void system_core::leave() noexcept {
+  if (visitors_.fetch_sub(1, std::memory_order_acq_rel) != (locked | 1)) return;
+  std::lock_guard lock{mutex_};
+  left_ = true;
+  ended_changed_.notify_all();
+}
+
+void system_core::lock_out() noexcept {
+  if (visitors_.fetch_or(locked, std::memory_order_acq_rel) == 0) return;
+  std::unique_lock lock{mutex_};
+  ended_changed_.wait(lock, [&] { return left_; });
 }
 
 system_core* make_system(const system_options& options) {

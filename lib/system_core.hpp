@@ -57,7 +57,8 @@ class system_core {
     return context(turn_.fetch_add(1, std::memory_order_relaxed));
   }
   std::uint32_t next_number() noexcept {
-    return numbers_.fetch_add(1, std::memory_order_relaxed) + 1;
+    const auto n = numbers_.fetch_add(1, std::memory_order_relaxed) + 1;
+    return n != 0 ? n : next_number();
   }
   std::uint32_t throughput() const noexcept { return throughput_; }
   duration stop_timeout(const cell& c) const noexcept;
@@ -75,6 +76,10 @@ class system_core {
   void guardian_ended() noexcept;
   void drain() noexcept;
   void stop() noexcept;
+  /// Keeps the contexts from being closed until `leave`. False: they are, or
+  /// are about to be.
+  bool enter() noexcept;
+  void leave() noexcept;
 
   // --- owner
   // ------------------------------------------------------------------
@@ -87,6 +92,8 @@ class system_core {
  protected:
   /// Called once the schedulers are there.
   void start_guardian();
+  /// Returns when nobody is inside any more; nobody gets in after that.
+  void lock_out() noexcept;
 
   std::vector<std::unique_ptr<scheduler>> schedulers_;
 
@@ -104,9 +111,14 @@ class system_core {
   std::atomic<std::uint32_t> numbers_{0};
   std::atomic<std::uint32_t> turn_{0};
   std::atomic<bool> draining_{false};
+  /// How many are inside; `locked` when nobody may enter any more.
+  std::atomic<std::uint32_t> visitors_{0};
+  static constexpr std::uint32_t locked = std::uint32_t{1} << 31;
   std::mutex mutex_;
   std::condition_variable ended_changed_;
   bool ended_ = false;
+  /// The last visitor has left after the lock.
+  bool left_ = false;
   std::shared_ptr<signals> signals_;
 };
 
@@ -124,6 +136,14 @@ class core_ptr {
 
  private:
   system_core* core_;
+};
+
+/// An `io_context` that outlives what was posted to it: closing destroys that,
+/// and who still has an executor, a timer or a work guard of it does no harm.
+class closable_context : public net::io_context {
+ public:
+  using io_context::io_context;
+  void close() { shutdown(); }
 };
 
 /// The guardian's cell, whose holder is raw memory still.

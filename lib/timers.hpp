@@ -1,6 +1,7 @@
 /// Timers of one context: a heap of deadlines behind one alarm.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -13,6 +14,9 @@ namespace actors::detail {
 
 class cell;
 class timer_queue;
+
+/// A year is for ever, and added to a time does not overflow.
+constexpr duration longest = std::chrono::hours{24 * 365};
 
 /// A deadline of an actor. Made by `start_timer`; belongs to the actor's
 /// strand, but for `due` and `position`, which the queue guards.

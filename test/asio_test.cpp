@@ -679,16 +679,76 @@ TEST_SUITE("asio") {
   TEST_CASE(
       "without one the handler runs on the system, on no actor's strand") {
     for (const bool pool : {true, false}) {
-      actors::system_options options = quiet(1);
+      actors::system_options options = quiet(2);
       if (!pool) options.dispatcher = actors::dispatcher::shared();
       actors::actor_system system{options};
-      auto s = system.spawn(server);
-      std::promise<std::thread::id> ran;
+      // On the second thread, so that it can go on while the handler blocks
+      // the first, unless the handler is on its strand.
+      auto s = system.spawn({.placement = actors::placement::on(1)}, server);
+      std::promise<int> second;
       s.ask<echo>(1)([&](std::error_code, int) {
-        // A stopping actor would be waited for here, were it our strand.
-        ran.set_value(std::this_thread::get_id());
+        std::promise<int> got;
+        asio::io_context io;
+        s.ask<echo>(2)(asio::bind_executor(
+            io, [&](std::error_code, int n) { got.set_value(n); }));
+        io.run();
+        second.set_value(got.get_future().get());
       });
-      CHECK(ran.get_future().get() != std::this_thread::get_id());
+      CHECK(second.get_future().get() == 2);
+    }
+  }
+
+  TEST_CASE("an ask whose system ends meanwhile ends once all the same") {
+    for (const bool pool : {true, false}) {
+      for (int round = 0; round != (support::sanitized ? 20 : 200); ++round) {
+        std::atomic<int> asked{0}, ended{0};
+        support::flag going;
+        std::thread asker;
+        {
+          actors::system_options options = quiet(1);
+          if (!pool) options.dispatcher = actors::dispatcher::shared();
+          actors::actor_system system{options};
+          auto s = system.spawn(server);
+          // No executor of its own: it is to run on threads that end.
+          asker = std::thread{[&, s] {
+            for (int i = 0; i != 100; ++i) {
+              ++asked;
+              s.ask<echo>(i).within(1h)([&](std::error_code e, int) {
+                if (!e || e == actors::errc::actor_stopped) ++ended;
+                ended.notify_all();
+              });
+              if (i == 10) going.set();
+            }
+          }};
+          going.wait();
+        }
+        asker.join();
+        for (int n = ended; n != asked; n = ended) ended.wait(n);
+        CHECK(ended == 100);
+      }
+    }
+  }
+
+  TEST_CASE("a reply that comes after the system has ended still arrives") {
+    for (const bool pool : {true, false}) {
+      actors::reply_to<int> kept;
+      std::promise<int> got;
+      {
+        actors::system_options options = quiet(1);
+        if (!pool) options.dispatcher = actors::dispatcher::shared();
+        actors::actor_system system{options};
+        auto s =
+            system.spawn([&](actors::context<echo> self) -> actors::task<> {
+              co_await self.receive([&](echo, actors::reply_to<int> reply) {
+                kept = std::move(reply);
+              });
+            });
+        s.ask<echo>(1).within(1h)(
+            [&](std::error_code, int n) { got.set_value(n); });
+        s.stopped().get();
+      }
+      CHECK(kept.reply(7));
+      CHECK(got.get_future().get() == 7);
     }
   }
 

@@ -123,6 +123,61 @@ TEST_SUITE("ask") {
         actor_ref<look_up, get>{ref});
   }
 
+  // --- send
+  // -------------------------------------------------------------------
+
+  TEST_CASE("send has ended when the message is in the mailbox") {
+    simulation sim;
+    auto ref = sim.spawn(dictionary);
+    sim.run(
+        [](context<>, actor_ref<look_up, get> to) -> task<> {
+          co_await to.send<look_up>(long_text);
+          // In there: an ask of the same sender comes after it.
+          const int asked = co_await to.ask<get>();
+          CHECK(asked == 1);
+        },
+        actor_ref<look_up, get>{ref});
+    sim.run(ref.send<look_up>(long_text));
+    CHECK(sim.run(ref.ask<get>()) == 2);
+  }
+
+  TEST_CASE("an actor may send to itself") {
+    simulation sim;
+    std::string seen;
+    auto ref = sim.spawn(
+        [](context<note> self, std::string* to) -> task<> {
+          co_await self.ref().send<note>(long_text);
+          co_await self.receive([&](note n) { *to = n.text; });
+        },
+        &seen);
+    CHECK(sim.run(ref.stopped()) == actors::exit_reason::normal);
+    CHECK(seen == long_text);
+  }
+
+  TEST_CASE("a send that is refused says so, and is no dead letter") {
+    simulation sim;
+    auto ref = sim.spawn(dictionary);
+    ref.stop();
+    sim.run(ref.stopped());
+    CHECK(error_of([&] { sim.run(ref.send<look_up>(long_text)); }) ==
+          errc::actor_stopped);
+    const actor_ref<look_up> null;
+    CHECK(error_of([&] { sim.run(null.send<look_up>(long_text)); }) ==
+          errc::actor_stopped);
+    CHECK(sim.system().dead_letter_count() == 0);
+  }
+
+  TEST_CASE("a plain thread sends, too") {
+    actor_system system{support::quiet(1)};
+    auto ref = system.spawn(dictionary);
+    ref.send<look_up>(long_text).get();
+    CHECK(ref.ask<get>().get() == 1);
+    ref.stop();
+    ref.stopped().get();
+    CHECK(error_of([&] { ref.send<look_up>(long_text).get(); }) ==
+          errc::actor_stopped);
+  }
+
   TEST_CASE("nothing is sent before the operation is used") {
     simulation sim;
     auto ref = sim.spawn(dictionary);

@@ -1125,7 +1125,9 @@ TEST_SUITE("life") {
     constexpr int all = 5'000;
     try {
       support::flag busy;
-      actor_system system{support::quiet(1)};
+      auto options = support::quiet(1);
+      options.stop_timeout = 1h;  // enough for all of them
+      actor_system system{options};
       auto ref = system.spawn(
           [](context<note> self, int* n, support::flag* f) -> task<> {
             while (co_await self.receive([&](note) -> task<> {

@@ -1095,6 +1095,29 @@ TEST_SUITE("receive") {
           errc::actor_stopped);
   }
 
+  TEST_CASE("a told question that is forwarded is not lost in silence") {
+    actors::simulation sim;
+    auto worker = sim.spawn(
+        [](context<look_up> self) -> task<> { co_await self.until_stop(); });
+    auto front = sim.spawn(
+        [](context<look_up> self, actor_ref<look_up> to) -> task<> {
+          while (co_await self.receive(
+              [&](look_up q) { self.forward(to, std::move(q)); })) {
+          }
+        },
+        worker);
+    // It waits in the mailbox of one that ends, ...
+    front.tell(look_up{long_text});
+    sim.run_until_idle();
+    worker.stop();
+    sim.run(worker.stopped());
+    CHECK(sim.system().dead_letter_count() == 1);
+    // ... and comes to one that has ended.
+    front.tell(look_up{long_text});
+    sim.run_until_idle();
+    CHECK(sim.system().dead_letter_count() == 2);
+  }
+
   TEST_CASE("forward hands on the sender, over any number of actors") {
     actors::simulation sim;
     auto sender = sim.probe<note>();

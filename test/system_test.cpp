@@ -253,6 +253,7 @@ TEST_SUITE("system") {
         auto body = [&](actors::context<add> self) -> actors::task<> {
           while (co_await self.receive([&](add) -> actors::task<> {
             ++handled;
+            handled.notify_all();
             co_await self.sleep_for(1h);
           })) {
           }
@@ -260,10 +261,53 @@ TEST_SUITE("system") {
         auto a = system.spawn({.stop_timeout = 0ms}, body);
         a.tell(add{1});
         a.tell(add{1});
+        handled.wait(0);
         throw std::runtime_error{"unwinding"};
       } catch (const std::runtime_error&) {
       }
-      CHECK(handled <= 1);
+      // It came here, and not in an hour.
+      CHECK(handled == 1);
+    });
+  }
+
+  TEST_CASE("the destructor drains for stop_timeout, and then stops") {
+    each_system([](const actors::system_options& given) {
+      actors::system_options options = given;
+      options.stop_timeout = 20ms;
+      std::atomic<int> handled{0};
+      std::atomic<bool> cleaned_up{false};
+      {
+        actors::actor_system system{options};
+        auto body = [&](actors::context<add> self) -> actors::task<> {
+          while (co_await self.receive([&](add) -> actors::task<> {
+            ++handled;
+            co_await self.sleep_for(5ms);
+          })) {
+          }
+          cleaned_up = true;
+        };
+        auto a = system.spawn({.stop_timeout = 1h}, body);
+        for (int i = 0; i != 100'000; ++i) a.tell(add{1});
+      }
+      CHECK(handled < 100'000);
+      CHECK(cleaned_up);  // asked to end, and not killed
+    });
+  }
+
+  TEST_CASE("for ever is a timeout, too") {
+    each_system([](const actors::system_options& given) {
+      actors::system_options options = given;
+      options.stop_timeout = options.kill_timeout = actors::duration::max();
+      std::atomic<int> sum{0};
+      {
+        actors::actor_system system{options};
+        auto a = system.spawn([&](actors::context<add> self) -> actors::task<> {
+          co_await self.serve([&](add m) { sum += m.n; });
+        });
+        for (int i = 0; i != 100; ++i) a.tell(add{1});
+        a.started().get(actors::duration::max());
+      }
+      CHECK(sum == 100);
     });
   }
 

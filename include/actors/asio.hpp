@@ -11,6 +11,7 @@
 #include <coroutine>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <system_error>
@@ -29,8 +30,23 @@ system_core* make_guest(asio::io_context& context,
                         const system_options& options);
 /// The strand of an actor. Strand.
 asio::any_io_executor executor_of(cell& c);
-/// Where completions go that name no executor; `cell` may be null.
-asio::any_io_executor default_executor(const cell_base* cell);
+/// While it lives, the threads of an actor's system do not end, unless they
+/// have. They run the handlers that name no executor. Any thread.
+class system_visit {
+ public:
+  /// `cell` may be null, and is kept alive by the caller until the visit ends.
+  explicit system_visit(cell_base* cell) noexcept;
+  system_visit(const system_visit&) = delete;
+  system_visit& operator=(const system_visit&) = delete;
+  ~system_visit();
+  /// False: the system has ended, or is about to.
+  explicit operator bool() const noexcept { return cell_ != nullptr; }
+  /// An executor of the system, or Asio's own when it has ended.
+  asio::any_io_executor executor() const;
+
+ private:
+  cell_base* cell_;
+};
 asio::any_io_executor next_executor_of(system_core& core);
 /// The handler of an operation was dropped without being called: ends the
 /// wait with what the operation says, on the strand. Any thread.
@@ -132,6 +148,22 @@ struct completion<std::exception_ptr, Args...> : completion<Args...> {
   }
 };
 
+/// What `as_tuple` gives shows its error, too.
+template <class... Args>
+struct completion<std::tuple<std::error_code, Args...>> {
+  using type = std::tuple<std::error_code, Args...>;
+  static result<type> make(type values) { return values; }
+};
+
+/// The place where an initiation of `redirect_error` puts the error.
+template <class Initiation>
+const std::error_code* error_place(const Initiation& i) noexcept {
+  if constexpr (requires { static_cast<const std::error_code&>(i.ec_); })
+    return &i.ec_;
+  else
+    return nullptr;
+}
+
 /// Room for what Asio allocates for one operation; more comes recycled.
 class operation_memory {
  public:
@@ -220,6 +252,7 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
     fiber_ = &f;
     waiter = frame;
     wait::cancel = &cancel_operation;
+    error_place_ = error_place(initiation_);
     inline_ = true;
     std::apply(
         [this](auto&... args) {
@@ -239,9 +272,18 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
   template <class... As>
   void complete(As&&... as) {
     result_.emplace(Completion::make(std::forward<As>(as)...));
-    if (!result_->has_value() && result_->error() == operation_aborted())
-      (void)take_abort(*fiber_);
+    // The stop is told by this. An operation that has just succeeded is not
+    // undone; the next one tells it then.
+    if (abort_pending(*fiber_) && has_aborted()) (void)take_abort(*fiber_);
     if (!inline_) detail::complete(*fiber_, *this);
+  }
+  bool has_aborted() const noexcept {
+    if (error_place_ && *error_place_ == operation_aborted()) return true;
+    if (!result_->has_value()) return result_->error() == operation_aborted();
+    if constexpr (requires { std::error_code{std::get<0>(**result_)}; })
+      return std::get<0>(**result_) == operation_aborted();
+    else
+      return false;
   }
   void drop() noexcept {
     result_.emplace(operation_aborted());
@@ -262,6 +304,7 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
   fiber* fiber_ = nullptr;
   std::optional<result<value_type>> result_;
   asio::cancellation_signal* signal_ = nullptr;
+  const std::error_code* error_place_ = nullptr;
   bool inline_ = false;
   operation_memory memory_;
 };
@@ -394,11 +437,9 @@ struct await_bridge<asio::this_coro::executor_t> {
 ///
 /// Three things may end it, on any threads: the answer, the timeout, the
 /// cancellation slot. They meet in the question's `outcome`; the one that
-/// wins posts the handler to its executor. It lives until the post, the
-/// timer's handler and whoever lost have let go of it.
-///
-/// The timer belongs to the handler's executor where that has a context: the
-/// system may be gone when the handler's turn comes.
+/// wins posts the handler to its executor, and the post owns `*this` from then
+/// on. Its memory is the handler's allocator's, and is given back before the
+/// handler is called.
 template <class T, class Handler>
 class token_wait {
   using executor = asio::associated_executor_t<Handler, asio::any_io_executor>;
@@ -409,36 +450,116 @@ class token_wait {
     static_cast<asio::execution_context&>(
         asio::query(e, asio::execution::context));
   };
-  using timer_executor =
-      std::conditional_t<has_context, executor, asio::any_io_executor>;
-  using timer_type = asio::basic_waitable_timer<clock, asio::wait_traits<clock>,
-                                                timer_executor>;
 
  public:
   static void start(Handler&& handler, operation<T>&& op) {
+    // Until all is under way the system's threads do not end.
+    const cell_ptr target = op.target();
+    const system_visit visit{target.get()};
     allocator a(asio::get_associated_allocator(handler));
     token_wait* self = std::allocator_traits<allocator>::allocate(a, 1);
     try {
-      ::new (static_cast<void*>(self)) token_wait(std::move(handler), op);
+      ::new (static_cast<void*>(self))
+          token_wait(std::move(handler), a, target, visit);
     } catch (...) {
       std::allocator_traits<allocator>::deallocate(a, self, 1);
       throw;
     }
-    self->submit(op);
+    self->submit(op, visit);
   }
 
  private:
-  token_wait(Handler&& handler, operation<T>& op)
-      : handler_(std::move(handler)),
-        executor_(asio::get_associated_executor(
-            handler_, default_executor(op.target().get()))),
-        work_(asio::make_work_guard(executor_)) {}
+  /// The timer of a timeout. It has a life of its own: the timer's handler
+  /// comes when `*this` may be gone.
+  class alarm {
+    using timer_executor =
+        std::conditional_t<has_context, executor, asio::any_io_executor>;
 
-  void submit(operation<T>& op) {
+   public:
+    alarm(token_wait& who, const cell_ptr& target, const timer_executor& e)
+        : who_{&who}, target_{target}, timer_{e} {}
+
+    /// One of the two counts is the timer's handler's.
+    void start(duration timeout) {
+      std::lock_guard lock{mutex_};
+      timer_.expires_after(std::chrono::ceil<clock::duration>(timeout));
+      timer_.async_wait(handler{*this});
+    }
+    /// From here on it does not touch the one who waits; a count is gone.
+    void end() noexcept {
+      {
+        std::lock_guard lock{mutex_};
+        who_ = nullptr;
+        try {
+          timer_.cancel();
+        } catch (...) {
+          // It fires, and finds nobody.
+        }
+      }
+      release();
+    }
+    void add_ref() noexcept { refs_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {
+      if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        destroy_and_free(this);
+    }
+
+   private:
+    class handler {
+     public:
+      explicit handler(alarm& a) noexcept : alarm_{&a} { a.add_ref(); }
+      handler(handler&& o) noexcept
+          : alarm_{std::exchange(o.alarm_, nullptr)} {}
+      handler& operator=(handler&&) = delete;
+      ~handler() {
+        if (alarm_) alarm_->release();
+      }
+      void operator()(std::error_code e) {
+        std::lock_guard lock{alarm_->mutex_};
+        if (!e && alarm_->who_)
+          alarm_->who_->leave(make_error_code(errc::timed_out));
+      }
+
+     private:
+      alarm* alarm_;
+    };
+
+    std::mutex mutex_;
+    token_wait* who_;
+    /// The timer may be the system's, whose inside is kept by this.
+    const cell_ptr target_;
+    asio::basic_waitable_timer<clock, asio::wait_traits<clock>, timer_executor>
+        timer_;
+    std::atomic<int> refs_{1};
+  };
+
+  token_wait(Handler&& handler, const allocator& a, const cell_ptr& target,
+             const system_visit& visit)
+      : handler_(std::move(handler)),
+        allocator_(a),
+        executor_(
+            asio::get_associated_executor(handler_, asio::any_io_executor{})) {
+    if constexpr (std::is_same_v<executor, asio::any_io_executor>) {
+      if (!executor_) {
+        lender_ = target;
+        executor_ = visit.executor();
+      }
+    }
+    work_.emplace(executor_);
+  }
+  ~token_wait() {
+    if (alarm_) alarm_->end();
+    if (state_) state_->leave();
+  }
+  void free() noexcept {
+    allocator a(allocator_);
+    this->~token_wait();
+    std::allocator_traits<allocator>::deallocate(a, this, 1);
+  }
+
+  void submit(operation<T>& op, const system_visit& visit) {
     const duration timeout = op.timeout();
-    cell_ptr target = std::move(op.target());
-    // Its own name for it: a timeout may forget `state_` at any moment, but
-    // frees nothing before the asked side has had it.
+    const cell_ptr target = std::move(op.target());
     auto* const question = static_cast<reply_state<T>*>(op.detach());
     state_ = question;
     question->asker = this;
@@ -447,32 +568,32 @@ class token_wait {
       self->answered_ = true;
       self->post();
     };
-    // One count for the winner, one for this function.
-    if (timeout >= duration::zero()) {
-      if constexpr (has_context)
-        timer_.emplace(executor_);
-      else
-        timer_.emplace(default_executor(target.get()));
-      timer_->expires_after(std::chrono::ceil<clock::duration>(timeout));
-      timer_->async_wait(timer_handler{*this});
-    }
     auto slot = asio::get_associated_cancellation_slot(handler_);
     if (slot.is_connected())
       slot.assign([this](asio::cancellation_type type) {
         if (type != asio::cancellation_type::none) leave(operation_aborted());
       });
-    if (!target || !question->type->submit(*question, *target.get())) {
-      // It never got there.
-      if (question->outcome.exchange(ask_state::answered,
-                                     std::memory_order_acq_rel) ==
-          ask_state::pending) {
-        error_ = make_error_code(errc::actor_stopped);
-        post();
-      } else {
-        question->leave();  // a timeout or a cancellation was faster
-      }
+    if (timeout >= duration::zero()) {
+      if constexpr (has_context)
+        alarm_ = make_node<alarm>(*this, target, executor_);
+      else
+        alarm_ = make_node<alarm>(*this, target, visit.executor());
+      alarm* const a = alarm_;
+      a->add_ref();
+      a->start(timeout);
+      a->release();
     }
-    release();
+    // From here on a timeout or a cancellation may have ended `*this`, but
+    // frees no question before the asked side has had it.
+    if (target && question->type->submit(*question, *target.get())) return;
+    if (question->outcome.exchange(ask_state::answered,
+                                   std::memory_order_acq_rel) ==
+        ask_state::pending) {
+      error_ = make_error_code(errc::actor_stopped);
+      post();
+    } else {
+      question->leave();  // it never got there, and nobody listens
+    }
   }
 
   /// Timeout and cancellation: gives the question up, unless it is answered.
@@ -487,19 +608,34 @@ class token_wait {
     post();
   }
 
-  void post() noexcept { asio::post(executor_, completion_handler{*this}); }
+  /// Once; `*this` may be gone before it returns.
+  void post() noexcept {
+    // They end in reverse order. The work keeps the context, which its owner
+    // may destroy when it runs out of work, until `asio::post` is out of it.
+    const cell_ptr lender = lender_;
+    const auto work = std::move(work_);
+    if (lender) {
+      const system_visit visit{lender.get()};
+      if (visit)
+        asio::post(executor_, completion_handler{*this});
+      else
+        asio::post(asio::system_executor{}, completion_handler{*this});
+    } else {
+      asio::post(executor_, completion_handler{*this});
+    }
+  }
+
+  class completion_handler;
 
   /// On the handler's executor: nobody emits to the slot meanwhile.
-  void complete() {
+  void complete(completion_handler& owner) {
     auto slot = asio::get_associated_cancellation_slot(handler_);
     if (slot.is_connected()) slot.clear();
-    if (timer_) timer_->cancel();
     std::error_code error = error_;
     Handler handler(std::move(handler_));
     if constexpr (std::is_void_v<T>) {
       if (answered_) error = state_->value.error();
-      work_.reset();
-      release();
+      owner.free();
       std::move(handler)(error);
     } else {
       T value{};
@@ -507,62 +643,43 @@ class token_wait {
         error = state_->value.error();
         if (!error) value = std::move(*state_->value);
       }
-      work_.reset();
-      release();
+      owner.free();
       std::move(handler)(error, std::move(value));
     }
   }
 
-  /// One count, given back when it is destroyed uncalled: its executor's
-  /// context was destroyed.
-  class counted_handler {
+  /// Owns what it is to complete, whether it is called or its context is
+  /// destroyed before.
+  class completion_handler {
    public:
-    explicit counted_handler(token_wait& w) noexcept : who_{&w} {}
-    counted_handler(counted_handler&& o) noexcept
+    explicit completion_handler(token_wait& w) noexcept : who_{&w} {}
+    completion_handler(completion_handler&& o) noexcept
         : who_{std::exchange(o.who_, nullptr)} {}
-    counted_handler& operator=(counted_handler&&) = delete;
-    ~counted_handler() {
-      if (who_) who_->release();
+    completion_handler& operator=(completion_handler&&) = delete;
+    ~completion_handler() { free(); }
+    void free() noexcept {
+      if (who_) std::exchange(who_, nullptr)->free();
     }
+    void operator()() { who_->complete(*this); }
 
-   protected:
+   private:
     token_wait* who_;
   };
-  struct completion_handler : counted_handler {
-    using counted_handler::counted_handler;
-    void operator()() { std::exchange(this->who_, nullptr)->complete(); }
-  };
-  struct timer_handler : counted_handler {
-    explicit timer_handler(token_wait& w) noexcept : counted_handler{w} {
-      w.refs_.fetch_add(1, std::memory_order_relaxed);
-    }
-    void operator()(std::error_code e) {
-      if (!e) this->who_->leave(make_error_code(errc::timed_out));
-    }
-  };
-
-  void release() noexcept {
-    if (refs_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    allocator a(asio::get_associated_allocator(handler_));
-    this->~token_wait();
-    std::allocator_traits<allocator>::deallocate(a, this, 1);
-  }
-  ~token_wait() {
-    if (state_) state_->leave();
-  }
 
   Handler handler_;
+  allocator allocator_;
+  /// Who keeps the system's inside, where its executor is used.
+  cell_ptr lender_;
   executor executor_;
-  asio::executor_work_guard<executor> work_;
+  std::optional<asio::executor_work_guard<executor>> work_;
   /// There when a timeout was given.
-  std::optional<timer_type> timer_;
+  alarm* alarm_ = nullptr;
   /// Null when the asked side has it.
   reply_state<T>* state_ = nullptr;
   std::error_code error_;
   bool answered_ = false;
   /// Whether a timeout or a cancellation has had its try.
   std::atomic<bool> left_{false};
-  std::atomic<int> refs_{2};
 };
 
 template <class T>

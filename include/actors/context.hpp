@@ -210,19 +210,21 @@ class context<> {
   template <class type>
   void forward_checked(detail::cell_base* to, type m) {
     detail::envelope* e = detail::hand_of(cell());
-    detail::ask_state* slot = nullptr;
-    void (*fail)(detail::ask_state&, errc) noexcept = nullptr;
     if constexpr (question<type>) {
-      if (e->type->slot(e)) {
-        check_reply<reply_of_t<type>>(e);
-        slot = e->type->take_slot(e);
-        fail = &detail::reply_state<reply_of_t<type>>::fail;
-      }
+      if (e->type->slot(e)) check_reply<reply_of_t<type>>(e);
     } else if (e->type->slot(e)) {
       detail::throw_wrong_reply(e);
     }
-    detail::tell(to, detail::make_node<detail::forwarded<type>>(
-                         slot, fail, detail::sender_of(cell()), std::move(m)));
+    // First the node: should it throw, the asker has lost nothing.
+    auto* node = detail::make_node<detail::forwarded<type>>(
+        detail::sender_of(cell()), std::move(m));
+    if constexpr (question<type>) {
+      if (e->type->slot(e)) {
+        node->slot = e->type->take_slot(e);
+        node->fail = &detail::reply_state<reply_of_t<type>>::fail;
+      }
+    }
+    detail::tell(to, node);
   }
 
   template <class R>

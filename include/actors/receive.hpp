@@ -30,8 +30,8 @@ void answer_hand(fiber& f, R&& value) {
     }
     if (e->type->slot(e)) {
       result<reply> answer(std::forward<R>(value));
-      static_cast<reply_state<reply>*>(e->type->take_slot(e))
-          ->answer(std::move(answer));
+      reply_to<reply> slot{e->type->take_slot(e)};
+      (void)slot.answer(std::move(answer));
     }
   }
   f.hand = nullptr;

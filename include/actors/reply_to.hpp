@@ -34,7 +34,7 @@ class [[nodiscard]] reply_to {
     return *this;
   }
   ~reply_to() {
-    if (state_) fail_with(result<T>{detail::why_dropped()});
+    if (state_) answer(result<T>{detail::why_dropped()});
   }
 
   /// Answers. True when the asker gets it; false, and `value` untouched, when
@@ -42,8 +42,9 @@ class [[nodiscard]] reply_to {
   template <class U = T>
   requires(!std::is_void_v<U> && std::is_same_v<U, T>) bool reply(U&& value) {
     if (!listening()) return false;
+    // A move that throws leaves the question open.
+    ::new (static_cast<void*>(&state_->value)) result<T>(std::move(value));
     auto* s = std::exchange(state_, nullptr);
-    ::new (static_cast<void*>(&s->value)) result<T>(std::move(value));
     s->has_value = true;
     if (s->outcome.exchange(detail::ask_state::answered,
                             std::memory_order_acq_rel) ==
@@ -64,15 +65,13 @@ class [[nodiscard]] reply_to {
     return reply(std::move(converted));
   }
   /// Answers a question whose reply is `void`.
-  bool reply() requires std::is_void_v<T> {
-    return state_ && std::exchange(state_, nullptr)->answer(result<T>{});
-  }
+  bool reply() requires std::is_void_v<T> { return answer(result<T>{}); }
 
   /// Answers with an error; the actor that does it is well. True when the
   /// asker gets it.
-  bool fail(std::error_code error) { return fail_with(result<T>{error}); }
+  bool fail(std::error_code error) { return answer(result<T>{error}); }
   bool fail(std::exception_ptr error) {
-    return fail_with(result<T>{std::move(error)});
+    return answer(result<T>{std::move(error)});
   }
 
   /// Whether the asker has gone: timed out, cancelled, ended.
@@ -86,6 +85,14 @@ class [[nodiscard]] reply_to {
   /// For the runtime: takes over the slot.
   explicit reply_to(detail::ask_state* slot) noexcept
       : state_{static_cast<detail::reply_state<T>*>(slot)} {}
+  /// For the runtime: answers with either. A move that throws leaves the
+  /// question open.
+  bool answer(result<T>&& how) {
+    if (!state_) return false;
+    const bool taken = state_->answer(std::move(how));
+    state_ = nullptr;
+    return taken;
+  }
 
  private:
   bool listening() noexcept {
@@ -93,9 +100,6 @@ class [[nodiscard]] reply_to {
     if (!cancelled()) return true;
     std::exchange(state_, nullptr)->leave();
     return false;
-  }
-  bool fail_with(result<T> error) {
-    return state_ && std::exchange(state_, nullptr)->answer(std::move(error));
   }
 
   detail::reply_state<T>* state_ = nullptr;

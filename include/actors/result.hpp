@@ -22,6 +22,12 @@ using value_or_unit = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
 /// stays well; `co_await as_result(op)` gives it instead of throwing.
 template <class T>
 class [[nodiscard]] result {
+  static_assert(!std::is_same_v<T, std::error_code> &&
+                    !std::is_same_v<T, errc> &&
+                    !std::is_same_v<T, std::exception_ptr>,
+                "a value that is an error cannot be told from an error: put "
+                "it into a struct of its own");
+
  public:
   using value_type = T;
   using stored_type = detail::value_or_unit<T>;

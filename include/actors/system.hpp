@@ -2,12 +2,12 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string_view>
@@ -73,45 +73,25 @@ system_core* make_system(const system_options& options);
 /// a guest.
 void check_run(system_core& core);
 
-/// Where `system.run` waits for the value of the main actor.
+/// What the main actor of `system.run` leaves behind. Shared: the frame of one
+/// that is abandoned outlives the call.
 template <class T>
 class run_state {
  public:
   void set(result<T> value) {
     std::lock_guard lock{mutex_};
     value_.emplace(std::move(value));
-    ended_.notify_one();
   }
-  result<T> wait() {
-    std::unique_lock lock{mutex_};
-    ended_.wait(lock, [&] { return value_.has_value(); });
+  /// After the actor's end.
+  result<T> take() {
+    std::lock_guard lock{mutex_};
+    if (!value_) return errc::actor_stopped;
     return std::move(*value_);
   }
 
  private:
   std::mutex mutex_;
-  std::condition_variable ended_;
   std::optional<result<T>> value_;
-};
-
-/// Gives the value to a `run_state`; its end without one is an error too, so
-/// that a main actor that is killed does not leave its caller waiting.
-template <class T>
-class run_promise {
- public:
-  explicit run_promise(run_state<T>& s) noexcept : state_{&s} {}
-  run_promise(run_promise&& other) noexcept
-      : state_{std::exchange(other.state_, nullptr)} {}
-  run_promise& operator=(run_promise&&) = delete;
-  ~run_promise() {
-    if (state_) state_->set(result<T>{errc::actor_stopped});
-  }
-  void set(result<T> value) {
-    std::exchange(state_, nullptr)->set(std::move(value));
-  }
-
- private:
-  run_state<T>* state_;
 };
 
 /// The first mistake in a `run`. `F` and `Args` are decayed; they live in the
@@ -136,21 +116,21 @@ template <class... Ms, class T>
 struct main_actor<context<Ms...>, task<T>> {
   using value_type = T;
   template <class F, class... Args>
-  static task<> body(context<Ms...> self, run_promise<T> promise, F f,
-                     Args... args) {
+  static task<> body(context<Ms...> self, std::shared_ptr<run_state<T>> promise,
+                     F f, Args... args) {
     std::exception_ptr error;
     try {
       if constexpr (std::is_void_v<T>) {
         co_await f(std::move(self), std::move(args)...);
-        promise.set({});
+        promise->set({});
       } else {
         T value = co_await f(std::move(self), std::move(args)...);
-        promise.set(std::move(value));
+        promise->set(std::move(value));
       }
     } catch (...) {
       error = std::current_exception();
     }
-    if (error) promise.set(std::move(error));
+    if (error) promise->set(std::move(error));
   }
 };
 
@@ -222,11 +202,12 @@ class actor_system {
                                       typename traits::result>;
       using value = typename main::value_type;
       detail::check_run(*core_);
-      detail::run_state<value> state;
+      auto state = std::make_shared<detail::run_state<value>>();
       (void)spawn_once(&main::template body<function, std::decay_t<Args>...>,
-                       detail::run_promise<value>{state}, std::forward<F>(f),
-                       std::forward<Args>(args)...);
-      return state.wait().value();
+                       state, std::forward<F>(f), std::forward<Args>(args)...)
+          .stopped()
+          .get();
+      return state->take().value();
     }
   }
 

@@ -107,9 +107,11 @@ class promise_base {
   promise_base(const promise_base&) = delete;
   promise_base& operator=(const promise_base&) = delete;
 
-  static void* operator new(std::size_t bytes) { return allocate(bytes); }
+  static void* operator new(std::size_t bytes) {
+    return allocate(frame_size(bytes));
+  }
   static void operator delete(void* frame, std::size_t bytes) noexcept {
-    deallocate(frame, bytes);
+    deallocate(frame, frame_size(bytes));
   }
 
   std::suspend_always initial_suspend() const noexcept { return {}; }
@@ -168,6 +170,13 @@ class promise_base {
   }
 
  private:
+  /// `allocate` reads the alignment off the size. That of a frame says nothing:
+  /// clang puts members aligned to 16 bytes into frames of 56.
+  static constexpr std::size_t frame_size(std::size_t bytes) noexcept {
+    constexpr std::size_t align = alignof(std::max_align_t);
+    return (bytes + align - 1) / align * align;
+  }
+
   fiber* fiber_ = nullptr;
   std::coroutine_handle<> parent_;
   phase phase_ = phase::starting;

@@ -29,7 +29,7 @@ class cell_base {
 
   /// Handles and runtime parts that hold the memory; starts with the creator's.
   std::atomic<std::uint32_t> refs_{1};
-  /// Among its siblings; its name, when it has none.
+  /// Among its siblings, when it has no name; 0 when it has.
   std::uint32_t number_ = 0;
 
  private:

@@ -127,6 +127,8 @@ struct ask_type {
   /// Answers with an error, for whoever has taken the slot and does not know
   /// its type.
   void (*fail)(ask_state&, errc why) noexcept;
+  /// `submit` answers, or nobody: an actor may wait for itself.
+  bool ends_at_once = false;
 };
 
 /// Where the two sides of a question meet. It lives in the question's own
@@ -305,7 +307,8 @@ struct sending final : reply_state<void> {
   static void free(ask_state& s) noexcept {
     destroy_and_free(static_cast<sending*>(&s));
   }
-  static constexpr ask_type type_of{&submit, &free, &reply_state<void>::fail};
+  static constexpr ask_type type_of{&submit, &free, &reply_state<void>::fail,
+                                    true};
 
   told<M>* message;
 };
@@ -322,11 +325,8 @@ constexpr const std::type_info* reply_type() noexcept {
 /// A message handed on with somebody else's reply slot and sender.
 template <class M>
 struct forwarded final : envelope {
-  forwarded(ask_state* s, void (*f)(ask_state&, errc) noexcept, cell_ptr who,
-            M&& m)
+  forwarded(cell_ptr who, M&& m)
       : envelope{nullptr, &type_of},
-        slot{s},
-        fail{f},
         sender{std::move(who)},
         payload(std::move(m)) {}
 
@@ -349,8 +349,9 @@ struct forwarded final : envelope {
       &message_tag<M>, reply_type<M>(), &payload_of, &drop,
       &slot_of,        &take_slot,      &sender_of};
 
-  ask_state* slot;
-  void (*fail)(ask_state&, errc) noexcept;
+  /// The asker's, if there is one.
+  ask_state* slot = nullptr;
+  void (*fail)(ask_state&, errc) noexcept = nullptr;
   cell_ptr sender;
   M payload;
 };
