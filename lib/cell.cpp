@@ -332,32 +332,36 @@ bool cell::sleep() noexcept {
   return true;
 }
 
-/// Does one thing; false when there is nothing, or when the others come first:
-/// `nodes` system nodes is what a turn may take.
+/// Does one thing; false when there is nothing, or when others come first.
+/// `nodes` is how many system nodes this turn may still take: a body whose
+/// operations end at once makes them without end, and would never hear of a
+/// stop, nor let others have their turn.
 bool cell::step(std::uint32_t& nodes) noexcept {
-  if (nodes == 0 && has_system()) {
-    // A body whose operations end at once would never give up its turn.
-    home_->queue(*this);
-    return false;
-  }
-  if (take_system()) {
+  if (nodes != 0 && take_system()) {
     --nodes;
     return true;
   }
-  if (published_) return false;
-  if (killed_ && !body_ended_) return step_kill();
-  if (!started_ && stop_ == stop_phase::requested) {
-    started_ = body_ended_ = true;
-    return true;
+  if (!published_ && step_life()) return true;
+  if (has_system()) {
+    home_->queue(*this);
+    return false;
   }
+  if (published_ || body_ended_ || stop_ >= stop_phase::requested) return false;
+  return deliver_next();
+}
+
+/// As above: its start, and the ways to its end.
+bool cell::step_life() noexcept {
+  if (killed_ && !body_ended_) return step_kill();
   if (!started_) {
-    start_body();
+    if (stop_ == stop_phase::requested)
+      started_ = body_ended_ = true;
+    else
+      start_body();
     return true;
   }
   if (body_ended_) return step_end();
-  if (stop_ != stop_phase::no && step_stop()) return true;
-  if (stop_ >= stop_phase::requested) return false;
-  return deliver_next();
+  return stop_ != stop_phase::no && step_stop();
 }
 
 bool cell::take_system() noexcept {
@@ -824,8 +828,7 @@ void cell::tear_down() noexcept {
   if (!ended_) (void)finish();
 }
 
-// --- what headers call
-// ---------------------------------------------------------
+// --- what headers call ------------------------------------------------------
 
 void complete(fiber& f, wait& w) noexcept { f.owner->completed(f, w); }
 bool take_abort(fiber& f) noexcept { return f.owner->take_abort(); }
@@ -981,8 +984,7 @@ bool sleep_op::start(fiber& f, std::coroutine_handle<> frame) {
   return true;
 }
 
-// --- making cells
-// -------------------------------------------------------------
+// --- making cells -----------------------------------------------------------
 
 cell& create_cell(system_core& core, cell* parent, const actor_type& type,
                   const spawn_options* options) {

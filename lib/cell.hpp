@@ -167,6 +167,7 @@ class cell
 
   bool work() noexcept;
   bool step(std::uint32_t& nodes) noexcept;
+  bool step_life() noexcept;
   bool has_system() const noexcept {
     return !local_system_.empty() || system_.has_nodes();
   }

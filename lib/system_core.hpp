@@ -81,8 +81,7 @@ class system_core {
   bool enter() noexcept;
   void leave() noexcept;
 
-  // --- owner
-  // ------------------------------------------------------------------
+  // --- owner ----------------------------------------------------------------
 
   /// Blocks; false when `timeout` ended first.
   bool wait_until_ended(std::optional<duration> timeout) noexcept;

@@ -7,7 +7,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
-#include <cstring>
+#include <cstdio>
 #include <optional>
 #include <string_view>
 #include <system_error>
@@ -76,6 +76,7 @@ std::optional<std::uint16_t> parse_port(std::string_view text) {
 }
 
 int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // its lines reach a log at once
   const auto port = parse_port(argc == 2 ? argv[1] : "");
   if (!port) {
     fmt::print(stderr, "echo_server: give a PORT, a number from 1 to 65535\n");

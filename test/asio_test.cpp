@@ -33,8 +33,7 @@ using support::counted;
 using support::error_of;
 using support::quiet;
 
-// --- Allocations, counted
-// -----------------------------------------------------
+// --- Allocations, counted ---------------------------------------------------
 
 namespace {
 /// Calls of the global `operator new`, on all threads.
@@ -183,6 +182,28 @@ struct arena_allocator {
   arena* a;
 };
 /// A handler that brings its memory along.
+/// Counts in an `S` what is allocated with it.
+template <class T, class S>
+struct session_allocator {
+  using value_type = T;
+  explicit session_allocator(S& s) : where{&s} {}
+  template <class U>
+  session_allocator(const session_allocator<U, S>& o) : where{o.where} {}
+  T* allocate(std::size_t n) {
+    ++where->blocks;
+    return static_cast<T*>(::operator new(n * sizeof(T)));
+  }
+  void deallocate(T* p, std::size_t) {
+    --where->blocks;
+    ::operator delete(p);
+  }
+  template <class U>
+  bool operator==(const session_allocator<U, S>& o) const {
+    return where == o.where;
+  }
+  S* where;
+};
+
 struct arena_handler {
   using allocator_type = arena_allocator<std::byte>;
   allocator_type get_allocator() const noexcept { return allocator_type{*a}; }
@@ -418,7 +439,66 @@ TEST_SUITE("asio") {
     }
   }
 
+  TEST_CASE("an abort that is shown as a value is told once, too") {
+    actors::actor_system system{quiet(1)};
+    std::vector<std::error_code> told;
+    int cleaned_up = 0;
+    auto as_tuple = [&](actors::context<> self) -> actors::task<> {
+      asio::steady_timer timer{self.get_executor(), 1h};
+      auto [e] =
+          co_await timer.async_wait(asio::experimental::as_tuple(use_task));
+      told.push_back(e);
+      co_await self.sleep_for(1ms);
+      ++cleaned_up;
+    };
+    auto redirected = [&](actors::context<> self) -> actors::task<> {
+      asio::steady_timer timer{self.get_executor(), 1h};
+      std::error_code e;
+      co_await timer.async_wait(asio::redirect_error(use_task, e));
+      told.push_back(e);
+      co_await self.sleep_for(1ms);
+      ++cleaned_up;
+    };
+    auto a = system.spawn(as_tuple);
+    auto b = system.spawn(redirected);
+    a.started().get();
+    b.started().get();
+    a.stop();
+    b.stop();
+    CHECK(a.stopped().get() == actors::exit_reason::normal);
+    CHECK(b.stopped().get() == actors::exit_reason::normal);
+    REQUIRE(told.size() == 2);
+    CHECK(told[0] == asio::error::operation_aborted);
+    CHECK(told[1] == asio::error::operation_aborted);
+    CHECK(cleaned_up == 2);
+  }
+
   // --- strand ----------------------------------------------------------------
+
+  TEST_CASE("operations that end at once keep nobody from going on") {
+    for (const bool pool : {true, false}) {
+      actors::system_options options = quiet(1);
+      if (!pool) options.dispatcher = actors::dispatcher::shared();
+      actors::actor_system system{options};
+      auto s = system.spawn(server);
+      auto posts = system.spawn([](actors::context<> self) -> actors::task<> {
+        for (;;) co_await asio::post(self.get_executor(), use_task);
+      });
+      auto sends = system.spawn(
+          [](actors::context<> self, server_ref to) -> actors::task<> {
+            self.ready();
+            for (;;) co_await to.send<note>();
+          },
+          s);
+      posts.started().get();
+      sends.started().get();
+      CHECK(s.ask<echo>(1).get() == 1);
+      sends.kill();
+      CHECK(sends.stopped().get() == actors::exit_reason::killed);
+      system.terminate();
+      CHECK(posts.stopped().get() == actors::exit_reason::normal);
+    }
+  }
 
   TEST_CASE("an actor comes back on its own strand, on 4 shared threads") {
     actors::system_options options = quiet(4);
@@ -695,6 +775,35 @@ TEST_SUITE("asio") {
         second.set_value(got.get_future().get());
       });
       CHECK(second.get_future().get() == 2);
+    }
+  }
+
+  TEST_CASE("memory comes from where the handler says, moved from or not") {
+    // As in Asio's example of an allocator: it belongs to what the handler
+    // keeps, and has all of it back before the handler is called.
+    struct session {
+      int blocks = 0;
+    };
+    struct keeper {
+      using allocator_type = session_allocator<char, session>;
+      allocator_type get_allocator() const noexcept {
+        return allocator_type{*kept};
+      }
+      void operator()(std::error_code, int) { out->set_value(kept->blocks); }
+      std::shared_ptr<session> kept;
+      std::promise<int>* out;
+    };
+    actors::actor_system system{quiet(1)};
+    auto s = system.spawn(server);
+    for (const bool timed : {false, true}) {
+      std::promise<int> blocks;
+      keeper handler{std::make_shared<session>(), &blocks};
+      auto op = s.ask<echo>(1);
+      if (timed)
+        std::move(op).within(1h)(std::move(handler));
+      else
+        std::move(op)(std::move(handler));
+      CHECK(blocks.get_future().get() == 0);
     }
   }
 

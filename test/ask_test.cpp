@@ -50,6 +50,18 @@ struct fetch {
 struct flush {
   using reply_type = void;
 };
+/// Its move throws when it is broken.
+struct fragile {
+  explicit fragile(bool b = false) : broken{b} {}
+  fragile(fragile&& other) : broken{other.broken} {
+    if (broken) throw std::runtime_error{"broken"};
+  }
+  fragile& operator=(fragile&&) = default;
+  bool broken;
+};
+struct risky {
+  using reply_type = fragile;
+};
 struct open_all {};
 struct note {
   std::string text;
@@ -123,8 +135,62 @@ TEST_SUITE("ask") {
         actor_ref<look_up, get>{ref});
   }
 
-  // --- send
-  // -------------------------------------------------------------------
+  TEST_CASE("a reply that throws on its way leaves the question open") {
+    simulation sim;
+    auto ref = sim.spawn([](context<risky> self) -> task<> {
+      while (co_await self.receive([](risky, reply_to<fragile> reply) {
+        fragile broken{true};
+        CHECK_THROWS_AS(reply.reply(std::move(broken)), std::runtime_error);
+        CHECK(reply);
+        CHECK(reply.reply(fragile{false}));
+      })) {
+      }
+    });
+    CHECK(!sim.run(ref.ask<risky>()).broken);
+  }
+
+  TEST_CASE("started() says the same before and after the end") {
+    actor_system system{support::quiet(1)};
+    const auto started = [](const auto& ref) {
+      return message_of([&] { ref.started().get(); });
+    };
+    for (int i = 0; i != 100; ++i) {
+      auto fails = system.spawn([](context<get> self) -> task<> {
+        throw std::runtime_error{"no config"};
+        co_await self.until_stop();
+      });
+      auto ends = system.spawn([](context<get>) -> task<> { co_return; });
+      // Every second time they have ended before they are asked.
+      if (i % 2 == 0) {
+        CHECK(fails.stopped().get() == actors::exit_reason::failed);
+        CHECK(ends.stopped().get() == actors::exit_reason::normal);
+      }
+      CHECK(started(fails) == "no config");
+      CHECK(started(ends) == "");
+    }
+    auto stopped = system.spawn(idle);
+    stopped.started().get();
+    stopped.stop();
+    CHECK(stopped.stopped().get() == actors::exit_reason::normal);
+    CHECK(started(stopped) == "");
+  }
+
+  TEST_CASE("questions that were given up do not pile up") {
+    simulation sim;
+    auto ref = sim.spawn(idle);
+    sim.run(
+        [](context<>, actor_ref<get> to) -> task<> {
+          for (int i = 0; i != 10'000; ++i) {
+            auto r = co_await as_result(to.stopped().within(1ms));
+            CHECK(r.error() == errc::timed_out);
+          }
+        },
+        actor_ref<get>{ref});
+    ref.stop();
+    CHECK(sim.run(ref.stopped()) == actors::exit_reason::normal);
+  }
+
+  // --- send -----------------------------------------------------------------
 
   TEST_CASE("send has ended when the message is in the mailbox") {
     simulation sim;

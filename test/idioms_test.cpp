@@ -114,8 +114,7 @@ task<> account(context<deposit, get_balance, statement, withdraw> self,
   }
 }
 
-// --- a handler that asks others
-// ------------------------------------------------
+// --- a handler that asks others ---------------------------------------------
 
 task<> teller(context<withdraw, statement> self,
               actor_ref<withdraw, statement> to) {
@@ -133,8 +132,7 @@ task<> teller(context<withdraw, statement> self,
   }
 }
 
-// --- a reply that is kept
-// ------------------------------------------------------
+// --- a reply that is kept ---------------------------------------------------
 
 task<> store(context<put, get> self) {
   std::map<std::string, std::string> values;

@@ -34,6 +34,7 @@ using actors::task;
 using support::at_exit;
 using support::contains;
 using support::error_of;
+using support::stuck;
 using texts = std::vector<std::string>;
 
 namespace {
@@ -70,31 +71,6 @@ task<> family(context<> self, texts* log) {
 
 std::error_code stopped_error() { return errc::actor_stopped; }
 std::error_code aborted() { return actors::detail::operation_aborted(); }
-
-/// An operation that ignores its cancellation, as a driver that hangs does.
-class stuck : public actors::detail::awaitable_base,
-              private actors::detail::wait {
- public:
-  using value_type = void;
-  explicit stuck(stuck** where) : where_{where} {}
-  bool await_ready() const noexcept { return false; }
-  template <class Promise>
-  void await_suspend(std::coroutine_handle<Promise> frame) {
-    fiber_ = &frame.promise().current();
-    waiter = frame;
-    cancel = [](wait&, actors::detail::fiber&,
-                actors::detail::cancellation) noexcept { return false; };
-    fiber_->waiting = this;
-    *where_ = this;
-  }
-  void await_resume() const noexcept {}
-  /// Comes back after all.
-  void complete() { actors::detail::complete(*fiber_, *this); }
-
- private:
-  stuck** where_;
-  actors::detail::fiber* fiber_ = nullptr;
-};
 
 }  // namespace
 
@@ -790,6 +766,37 @@ TEST_SUITE("life") {
     sim.terminate();  // returns though the operation has not
     CHECK(alive == 1);
     hangs->complete();
+    CHECK(alive == 0);
+  }
+
+  TEST_CASE("one that comes back after all before its child is not abandoned") {
+    support::log_lines log;
+    simulation sim{simulation_options{.system = {.log = log.sink()}}};
+    stuck* hangs = nullptr;
+    stuck* child_hangs = nullptr;
+    std::atomic<int> alive{0};
+    auto ref = sim.spawn(
+        [](context<> self, stuck** to, stuck** for_child,
+           support::counted) -> task<> {
+          self.spawn(
+              [](context<>, stuck** where) -> task<> {
+                stuck op{where};
+                co_await op;
+              },
+              for_child);
+          stuck op{to};
+          co_await op;
+        },
+        &hangs, &child_hangs, support::counted{alive});
+    sim.run_until_idle();
+    CHECK(alive == 2);  // the argument, and the body's copy
+    ref.kill();
+    sim.run_until_idle();
+    REQUIRE(hangs);
+    REQUIRE(child_hangs);
+    hangs->complete();
+    child_hangs->complete();
+    CHECK(sim.run(ref.stopped()) == exit_reason::killed);
     CHECK(alive == 0);
   }
 

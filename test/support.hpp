@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <coroutine>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -97,6 +98,31 @@ class flag {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool set_ = false;
+};
+
+/// An operation that ignores its cancellation, as a driver that hangs does.
+class stuck : public actors::detail::awaitable_base,
+              private actors::detail::wait {
+ public:
+  using value_type = void;
+  explicit stuck(stuck** where) : where_{where} {}
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> frame) {
+    fiber_ = &frame.promise().current();
+    waiter = frame;
+    cancel = [](wait&, actors::detail::fiber&,
+                actors::detail::cancellation) noexcept { return false; };
+    fiber_->waiting = this;
+    *where_ = this;
+  }
+  void await_resume() const noexcept {}
+  /// Comes back after all.
+  void complete() { actors::detail::complete(*fiber_, *this); }
+
+ private:
+  stuck** where_;
+  actors::detail::fiber* fiber_ = nullptr;
 };
 
 /// Keeps the lines of a system's log: `{.log = lines.sink()}`.

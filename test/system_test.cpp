@@ -294,6 +294,32 @@ TEST_SUITE("system") {
     });
   }
 
+  TEST_CASE("run() ends for a main actor that is abandoned") {
+    each_system([](const actors::system_options& given) {
+      actors::system_options options = given;
+      options.stop_timeout = options.kill_timeout = 1ms;
+      flag begun;
+      support::stuck* hangs = nullptr;
+      {
+        actors::actor_system system{options};
+        std::thread ender{[&] {
+          begun.wait();
+          system.terminate();
+        }};
+        auto body = [&](actors::context<>) -> actors::task<int> {
+          support::stuck operation{&hangs};
+          begun.set();
+          co_await operation;
+          co_return 1;
+        };
+        CHECK(error_of([&] { return system.run(body); }) ==
+              actors::errc::actor_stopped);
+        ender.join();
+      }
+      hangs->complete();  // and frees what was left
+    });
+  }
+
   TEST_CASE("for ever is a timeout, too") {
     each_system([](const actors::system_options& given) {
       actors::system_options options = given;

@@ -52,6 +52,25 @@ actors::task<> failing_chain(actors::context<>& self, int depth, int& frames) {
 }  // namespace
 
 TEST_SUITE("task") {
+  TEST_CASE("a frame is aligned for what is in it") {
+    // clang gives some frames a size that says nothing of their alignment.
+    struct alignas(16) vector {
+      float f[4];
+    };
+    actors::actor_system system{support::quiet(1)};
+    const auto body = [](actors::context<int> self, int) -> actors::task<> {
+      vector v{};
+      co_await self.receive([&](int) {
+        CHECK(reinterpret_cast<std::uintptr_t>(&v) % alignof(vector) == 0);
+      });
+    };
+    std::vector<actors::actor_ref<int>> all;
+    for (int i = 0; i != 10; ++i) all.push_back(system.spawn(body, i));
+    for (auto& ref : all) ref.tell(1);
+    for (auto& ref : all)
+      CHECK(ref.stopped().get() == actors::exit_reason::normal);
+  }
+
   static_assert(std::is_nothrow_move_constructible_v<actors::task<int>>);
   static_assert(!std::is_copy_constructible_v<actors::task<int>>);
 

@@ -275,7 +275,8 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
     // The stop is told by this. An operation that has just succeeded is not
     // undone; the next one tells it then.
     if (abort_pending(*fiber_) && has_aborted()) (void)take_abort(*fiber_);
-    if (!inline_) detail::complete(*fiber_, *this);
+    on_its_way_ = !inline_;
+    if (on_its_way_) detail::complete(*fiber_, *this);
   }
   bool has_aborted() const noexcept {
     if (error_place_ && *error_place_ == operation_aborted()) return true;
@@ -287,7 +288,8 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
   }
   void drop() noexcept {
     result_.emplace(operation_aborted());
-    if (!inline_) detail::dropped(*fiber_, *this);
+    on_its_way_ = !inline_;
+    if (on_its_way_) detail::dropped(*fiber_, *this);
   }
   static bool cancel_operation(wait& w, fiber&, cancellation) noexcept {
     auto& self = static_cast<use_task_op&>(w);
@@ -296,7 +298,7 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
     self.inline_ = true;
     self.signal_->emit(asio::cancellation_type::all);
     self.inline_ = false;
-    return self.result_.has_value();
+    return self.result_.has_value() && !self.on_its_way_;
   }
 
   Initiation initiation_;
@@ -306,6 +308,8 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
   asio::cancellation_signal* signal_ = nullptr;
   const std::error_code* error_place_ = nullptr;
   bool inline_ = false;
+  /// It has ended, and the cell is being told.
+  bool on_its_way_ = false;
   operation_memory memory_;
 };
 

@@ -247,8 +247,7 @@ class simulation {
   template <class... Ms>
   actors::probe<Ms...> probe(std::string name = {});
 
-  // --- driving
-  // ----------------------------------------------------------------
+  // --- driving --------------------------------------------------------------
   //
   // Each of these throws `simulation_error` right after an actor failed that
   // was not expected to, and `std::logic_error` when called by an actor.
@@ -310,8 +309,7 @@ class simulation {
   /// `simulation_error` when they cannot.
   void terminate();
 
-  // --- failures
-  // ---------------------------------------------------------------
+  // --- failures -------------------------------------------------------------
 
   /// Makes the actor fail as if its code threw `error` (an exception or a
   /// `std::exception_ptr`) where it waits now, or in its factory when it has
@@ -341,8 +339,7 @@ class simulation {
   /// come, and for unexpected ones that were not thrown yet.
   void check();
 
-  // --- for probes
-  // -------------------------------------------------------------
+  // --- for probes -----------------------------------------------------------
 
   /// Drives until `done()` gives true, as `run` does. `who` is the one who
   /// waits, for the error's text.

@@ -1,3 +1,4 @@
+// only if: ACTORS_WERROR
 // expect: discard|unused
 // errors: 1
 #include <actors/actors.hpp>
