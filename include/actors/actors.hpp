@@ -1,5 +1,5 @@
-/// All of the library but the bridge to Asio (<actors/asio.hpp>), the
-/// formatters (<actors/fmt.hpp>) and the test kit (<actors/testing.hpp>).
+/// All of the library but the bridge to Asio (<actors/asio.hpp>) and the test
+/// kit (<actors/testing.hpp>).
 #pragma once
 
 #include "actors/context.hpp"

@@ -97,6 +97,7 @@ struct use_task_t {
         : Executor(e) {}
   };
 
+  /// An I/O object `T` with this token as its default.
   template <class T>
   using as_default_on_t = typename T::template rebind_executor<
       executor_with_default<typename T::executor_type>>::other;

@@ -99,7 +99,8 @@ class context<> {
   context& operator=(const context&) = delete;
 
   /// Waits until the actor has been asked to stop and its children have ended.
-  /// Messages are left where they are.
+  /// Messages are left where they are. For the actor's own coroutine, on its
+  /// strand; elsewhere the await throws `std::logic_error`.
   auto until_stop() { return detail::until_stop_op{*fiber_}; }
 
   /// Tells whoever awaits `ref.started()` that the actor is ready. The first
@@ -121,6 +122,7 @@ class context<> {
                                         nullptr, std::forward<F>(f),
                                         std::forward<Args>(args)...);
   }
+  /// As above; options out of range: `std::invalid_argument`.
   template <class F, class... Args>
   auto spawn(const spawn_options& options, F&& f, Args&&... args) {
     return detail::spawn_checked<false>(detail::core_of(cell()), &cell(),
@@ -136,6 +138,7 @@ class context<> {
                                        nullptr, std::forward<F>(f),
                                        std::forward<Args>(args)...);
   }
+  /// As above; options out of range: `std::invalid_argument`.
   template <class F, class... Args>
   auto spawn_once(const spawn_options& options, F&& f, Args&&... args) {
     return detail::spawn_checked<true>(detail::core_of(cell()), &cell(),
@@ -156,7 +159,8 @@ class context<> {
   any_actor_ref sender() const noexcept {
     return any_actor_ref{detail::sender_of(cell())};
   }
-  /// "/user/bank".
+  /// Where it stands below `/`: its name, or `$` and a number, after that of
+  /// its parent: "/user/bank", "/user/$3/log".
   std::string path() const { return detail::path_of(&detail::base_of(cell())); }
   /// The system it lives in.
   actor_system& system() const { return detail::system_of(cell()); }
@@ -174,7 +178,8 @@ class context<> {
 
   /// Hands a message on to `to`, with the asker and the sender of the message
   /// in hand: whoever handles it there answers the asker. `m` has to have the
-  /// same reply type as the question in hand, or `std::logic_error`.
+  /// same reply type as the question in hand, or `std::logic_error`; so without
+  /// a message in hand.
   template <class... Ms, class M>
   void forward(const actor_ref<Ms...>& to, M&& m) {
     using type = std::remove_cvref_t<M>;
@@ -262,6 +267,9 @@ class context : public context<> {
   /// A handler takes `M`, `M&`, `const M&` or `M&&`, its exact type; a second
   /// parameter `reply_to<R>` takes the reply slot. One generic handler may
   /// take the rest. The last may be `after(delay, handler)`.
+  ///
+  /// For the actor's own coroutine, on its strand; elsewhere the await throws
+  /// `std::logic_error`. So for all forms.
   template <class H, class... Hs>
   auto receive(H&& h, Hs&&... hs) {
     return make_receive<false, Ms...>(std::forward<H>(h),
@@ -295,7 +303,8 @@ class context : public context<> {
     }
   }
 
-  /// `receive` in a loop that belongs to the runtime, until stop.
+  /// `receive` in a loop that belongs to the runtime, until stop: the quickest
+  /// form. A handler's exception ends the loop and comes out of the await.
   template <class H, class... Hs>
   auto serve(H&& h, Hs&&... hs) {
     using declared = detail::message_list<Ms...>;

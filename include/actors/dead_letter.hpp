@@ -12,6 +12,7 @@ namespace actors {
 /// and given to subscribers. A message in its own right, so that actors can
 /// subscribe. A question is none: its asker is told.
 struct dead_letter {
+  /// Why nobody handled it.
   enum class reason : unsigned char {
     /// The recipient had ended, or ended before it took the message.
     actor_stopped,
@@ -24,6 +25,7 @@ struct dead_letter {
 
   /// The type of the message.
   const std::type_info* type = nullptr;
+  /// Why nobody handled it.
   reason why = reason::actor_stopped;
   /// Null when the message named none.
   any_actor_ref sender;

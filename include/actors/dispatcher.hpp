@@ -8,16 +8,18 @@ namespace actors {
 /// How the threads of a system of its own run actors.
 class dispatcher {
  public:
+  /// Which of the two.
   enum class kind : unsigned char { pool, shared };
 
   /// One `io_context` a thread; an actor stays on one of them for life. The
   /// default, and the fastest: messages between actors of one thread use no
   /// lock and no atomic operation.
   static constexpr dispatcher pool() noexcept { return {kind::pool}; }
-  /// All threads run one `io_context`; each actor has an `asio::strand`. What
-  /// a guest on a user's own context gets.
+  /// All threads run one `io_context`; each actor is a strand on it. What a
+  /// guest on a user's own context gets.
   static constexpr dispatcher shared() noexcept { return {kind::shared}; }
 
+  /// Which it is.
   constexpr kind which() const noexcept { return kind_; }
 
  private:
@@ -30,6 +32,7 @@ class placement {
  public:
   /// A child beside its parent; children of the system in turn.
   constexpr placement() noexcept = default;
+  /// Where the parent lives, so that the two talk without an atomic operation.
   static constexpr placement beside_parent() noexcept { return {parent}; }
   /// The next context in turn.
   static constexpr placement round_robin() noexcept { return {turn}; }

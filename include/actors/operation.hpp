@@ -122,8 +122,10 @@ class operation_base : public awaitable_base, private detail::wait {
 template <class T>
 class [[nodiscard]] operation : public detail::operation_base {
  public:
+  /// What it gives.
   using value_type = T;
 
+  /// For the runtime.
   operation(detail::cell_ptr target, detail::reply_state<T>* state) noexcept
       : operation_base{std::move(target), state} {}
   operation(operation&&) noexcept = default;
@@ -141,15 +143,23 @@ class [[nodiscard]] operation : public detail::operation_base {
     block();
     return take().value();
   }
-  /// As above; the timeout is counted by the waiting thread.
+  /// As above; the timeout is counted by the waiting thread, and may not be
+  /// negative (`std::invalid_argument`).
   T get(duration timeout) && {
     set_timeout(timeout);
     return std::move(*this).get();
   }
+  /// The same for an operation with a name.
   T get() & { return std::move(*this).get(); }
+  /// As above.
   T get(duration timeout) & { return std::move(*this).get(timeout); }
 
-  /// Starts it with an Asio completion token.
+  /// Starts it with an Asio completion token; signature `void(std::error_code,
+  /// T)`, where an error comes with an empty `T`, which therefore has to be
+  /// default constructible. The handler runs on its associated executor, by
+  /// default on a thread of the system, never on an actor's strand; its
+  /// cancellation slot, emitted there, ends it with `operation_aborted`. Any
+  /// thread.
   template <class Token>
   decltype(auto) operator()(Token&& token) && {
     using token_type = std::decay_t<Token>;

@@ -54,13 +54,15 @@ class ref_base {
   /// destroyed, destructors run. Returns at once. Any thread.
   void kill() const noexcept { request_kill(cell_.get()); }
 
-  /// Ready when the actor is: at its first `receive`, `serve`, `until_stop`
-  /// or `ready`. Ends with what its start threw, or `errc::actor_stopped`.
+  /// Ready when the actor is, or was: at its first `receive`, `serve`,
+  /// `until_stop` or `ready`, or at a normal end without. Ends with what its
+  /// start threw, or `errc::actor_stopped` when it was stopped before.
   operation<void> started() const;
   /// Ready when the actor has ended and cleaned up; gives how.
   operation<exit_reason> stopped() const;
 
-  /// "/user/bank/log". Any thread.
+  /// Where it stands: its parent's path, `/` and its name, or `$` and a number
+  /// ("/user/bank/log"); "(null)" for the null ref. Any thread.
   std::string path() const { return path_of(cell_.get()); }
 
   /// Whether it refers to an actor, alive or not.
@@ -159,7 +161,8 @@ class actor_ref : public detail::ref_base {
       return detail::anything{};
     }
   }
-  /// As above, giving up after `timeout`: `ask(q).within(timeout)`.
+  /// As above, giving up after `timeout`, which may not be negative
+  /// (`std::invalid_argument`): `ask(q).within(timeout)`.
   template <class Q>
   auto ask(Q&& q, duration timeout) const {
     return ask(std::forward<Q>(q)).within(timeout);
@@ -170,6 +173,7 @@ class actor_ref : public detail::ref_base {
       ask(Q&& q, Token&& token) const {
     return ask(std::forward<Q>(q))(std::forward<Token>(token));
   }
+  /// As above, with a timeout.
   template <class Q, class Token>
   decltype(auto) ask(Q&& q, duration timeout, Token&& token) const {
     return ask(std::forward<Q>(q), timeout)(std::forward<Token>(token));
@@ -214,9 +218,12 @@ class actor_ref : public detail::ref_base {
 /// A handle to an actor whose messages are not known here. Any thread.
 class any_actor_ref : public detail::ref_base {
  public:
+  /// The null ref.
   any_actor_ref() noexcept = default;
+  /// The same actor, its messages forgotten.
   template <class... Ms>
   any_actor_ref(const actor_ref<Ms...>& ref) noexcept : ref_base{ref.cell()} {}
+  /// For the runtime.
   explicit any_actor_ref(detail::cell_ptr cell) noexcept
       : ref_base{std::move(cell)} {}
 
@@ -227,6 +234,7 @@ class any_actor_ref : public detail::ref_base {
     using type = std::remove_cvref_t<M>;
     tell_checked(detail::make_node<detail::told<type>>(std::forward<M>(m)));
   }
+  /// As above, naming a sender.
   template <class M>
   void tell(M&& m, const any_actor_ref& sender) const {
     using type = std::remove_cvref_t<M>;
@@ -262,12 +270,14 @@ inline operation<exit_reason> ref_base::stopped() const {
 
 }  // namespace actors
 
+/// By the actor, as `==`.
 template <class... Ms>
 struct std::hash<actors::actor_ref<Ms...>> {
   std::size_t operator()(const actors::actor_ref<Ms...>& ref) const noexcept {
     return std::hash<const void*>{}(ref.cell().get());
   }
 };
+/// By the actor, as `==`.
 template <>
 struct std::hash<actors::any_actor_ref> {
   std::size_t operator()(const actors::any_actor_ref& ref) const noexcept {

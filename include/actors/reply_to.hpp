@@ -26,9 +26,12 @@ errc why_dropped() noexcept;
 template <class T>
 class [[nodiscard]] reply_to {
  public:
+  /// Empty.
   reply_to() noexcept = default;
+  /// Takes the slot over; `other` is empty then.
   reply_to(reply_to&& other) noexcept
       : state_{std::exchange(other.state_, nullptr)} {}
+  /// Exchanges the slots.
   reply_to& operator=(reply_to&& other) noexcept {
     std::swap(state_, other.state_);
     return *this;

@@ -29,11 +29,14 @@ class [[nodiscard]] result {
                 "it into a struct of its own");
 
  public:
+  /// What it may have.
   using value_type = T;
+  /// What is there when `T` is `void`: `std::monostate`.
   using stored_type = detail::value_or_unit<T>;
 
-  /// A value (of `void`: success).
+  /// Success, of `void`.
   result() requires std::is_void_v<T> : state_{std::in_place_index<0>} {}
+  /// A value.
   template <class U = stored_type>
   result(U&& value) requires(!std::is_void_v<T> &&
                              std::is_convertible_v<U&&, stored_type> &&
@@ -44,7 +47,9 @@ class [[nodiscard]] result {
   result(std::error_code error)
       : state_{std::in_place_index<1>,
                error ? error : make_error_code(errc::no_reply)} {}
+  /// One of the library's errors.
   result(errc error) : result{make_error_code(error)} {}
+  /// An exception, which `value` throws again.
   result(std::exception_ptr error)
       : state_{std::in_place_index<2>, std::move(error)} {}
 

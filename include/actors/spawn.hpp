@@ -23,7 +23,7 @@ namespace actors {
 
 /// How one actor is to live. All have defaults: `{.name = "log"}`.
 struct spawn_options {
-  /// Its name below its parent, not empty, without `/`. Default: `$` and a
+  /// Its name below its parent, without `/`. Empty, the default: `$` and a
   /// number.
   std::string name = {};
   /// Where it runs.

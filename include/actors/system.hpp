@@ -164,12 +164,15 @@ class actor_system {
                                         std::forward<F>(f),
                                         std::forward<Args>(args)...);
   }
+  /// As above; options out of range: `std::invalid_argument`.
   template <class F, class... Args>
   auto spawn(const spawn_options& options, F&& f, Args&&... args) {
     return detail::spawn_checked<false>(*core_, nullptr, &options,
                                         std::forward<F>(f),
                                         std::forward<Args>(args)...);
   }
+  /// As `spawn`, for arguments that can only be moved (a socket): it moves
+  /// them in, and the actor is never restarted.
   template <class F, class... Args>
   requires(!std::is_convertible_v<F, spawn_options>) auto spawn_once(
       F&& f, Args&&... args) {
@@ -177,6 +180,7 @@ class actor_system {
                                        std::forward<F>(f),
                                        std::forward<Args>(args)...);
   }
+  /// As above; options out of range: `std::invalid_argument`.
   template <class F, class... Args>
   auto spawn_once(const spawn_options& options, F&& f, Args&&... args) {
     return detail::spawn_checked<true>(*core_, nullptr, &options,
@@ -220,7 +224,10 @@ class actor_system {
   void wait();
   /// Asks for the end now; what it gives is ready when all actors have ended.
   operation<exit_reason> async_terminate();
-  /// Terminates at the first of these signals, `{SIGINT, SIGTERM}` say.
+  /// Terminates at the first of these signals, `{SIGINT, SIGTERM}` say; more
+  /// of them do nothing. May be called again, for more signals. For a guest
+  /// this is work that keeps `io.run()` until the system has ended. A number
+  /// that is no signal: `std::system_error`.
   void stop_on_signals(std::initializer_list<int> signals);
 
   /// The executor of the next context in turn, an `asio::any_io_executor`, for
@@ -241,6 +248,7 @@ class actor_system {
   std::uint64_t on_dead_letter(std::function<void(const dead_letter&)> f);
   /// Gives each dead letter to an actor, until it has ended.
   std::uint64_t on_dead_letter(actor_ref<dead_letter> subscriber);
+  /// Ends a subscription by its number; unknown numbers do nothing.
   void unsubscribe(std::uint64_t subscription) noexcept;
 
   /// The guardian of the actors spawned here, `/user`.

@@ -205,6 +205,7 @@ bool is_failure(const std::exception_ptr& error) {
 /// to before the simulation.
 class simulation {
  public:
+  /// With this seed, and options as they are by default.
   explicit simulation(std::uint64_t seed = 1);
   /// `std::invalid_argument` for options out of range.
   explicit simulation(const simulation_options& options);
@@ -215,6 +216,7 @@ class simulation {
   /// The system of the actors. Its blocking calls (`.get()`) give
   /// `errc::would_deadlock`, because nobody else would drive: use `run`.
   actor_system& system() const noexcept;
+  /// What its chances come from.
   std::uint64_t seed() const noexcept;
   /// The virtual time; it starts at the same point in every simulation.
   time_point now() const noexcept;
@@ -227,6 +229,7 @@ class simulation {
       F&& f, Args&&... args) {
     return system().spawn(std::forward<F>(f), std::forward<Args>(args)...);
   }
+  /// As above.
   template <class F, class... Args>
   auto spawn(const spawn_options& options, F&& f, Args&&... args) {
     return system().spawn(options, std::forward<F>(f),
@@ -238,6 +241,7 @@ class simulation {
       F&& f, Args&&... args) {
     return system().spawn_once(std::forward<F>(f), std::forward<Args>(args)...);
   }
+  /// As above.
   template <class F, class... Args>
   auto spawn_once(const spawn_options& options, F&& f, Args&&... args) {
     return system().spawn_once(options, std::forward<F>(f),
@@ -508,6 +512,7 @@ actors::probe<Ms...> simulation::probe(std::string name) {
 struct explore_options {
   /// How many; at least 1.
   std::uint64_t seeds = 100;
+  /// The first of them.
   std::uint64_t first = 1;
   /// For each simulation; its seed is replaced.
   simulation_options simulation = {};
@@ -517,6 +522,7 @@ struct explore_options {
 /// to have it again.
 class exploration_failed : public std::runtime_error {
  public:
+  /// Made by `explore`.
   exploration_failed(const std::string& text, std::uint64_t seed,
                      std::string message, std::exception_ptr cause)
       : runtime_error{text},
@@ -524,6 +530,7 @@ class exploration_failed : public std::runtime_error {
         message_(std::move(message)),
         cause_{std::move(cause)} {}
 
+  /// The seed that fails.
   std::uint64_t seed() const noexcept { return seed_; }
   /// What the exception of the scenario or the check said.
   const std::string& message() const noexcept { return message_; }
