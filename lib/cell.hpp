@@ -213,6 +213,9 @@ class cell
   std::uint32_t budget_ = 0;
   [[no_unique_address]] lane<system_node> system_;
   exit_reason::kind kind_ = exit_reason::normal;
+  /// Both lanes are closed. Not with the other bits: from then on any thread
+  /// may read how it was.
+  bool ended_ = false;
 
  public:
   /// For the scheduler: which wakes are on their way, and who is at it. Any
@@ -251,7 +254,6 @@ class cell
   bool killed_ : 1 = false;
   bool kill_sent_ : 1 = false;
   bool published_ : 1 = false;
-  bool ended_ : 1 = false;
   bool abandoned_ : 1 = false;
   bool torn_down_ : 1 = false;
   bool flushed_ : 1 = false;

@@ -481,25 +481,24 @@ class token_wait {
         std::conditional_t<has_context, executor, asio::any_io_executor>;
 
    public:
-    alarm(token_wait& who, const cell_ptr& target, const timer_executor& e)
-        : who_{&who}, target_{target}, timer_{e} {}
+    alarm(token_wait& who, const cell_ptr& lender, const timer_executor& e)
+        : who_{&who}, lender_{lender}, timer_{std::in_place, e} {}
 
     /// One of the two counts is the timer's handler's.
     void start(duration timeout) {
       std::lock_guard lock{mutex_};
-      timer_.expires_after(std::chrono::ceil<clock::duration>(timeout));
-      timer_.async_wait(handler{*this});
+      if (!who_) return;
+      timer_->expires_after(std::chrono::ceil<clock::duration>(timeout));
+      timer_->async_wait(handler{*this});
     }
     /// From here on it does not touch the one who waits; a count is gone.
     void end() noexcept {
       {
         std::lock_guard lock{mutex_};
         who_ = nullptr;
-        try {
-          timer_.cancel();
-        } catch (...) {
-          // It fires, and finds nobody.
-        }
+        // Not while the system closes its context: that destroys the handler,
+        // and the last count goes with it or after it.
+        if (!lender_ || system_visit{lender_.get()}) timer_.reset();
       }
       release();
     }
@@ -521,6 +520,7 @@ class token_wait {
       }
       void operator()(std::error_code e) {
         std::lock_guard lock{alarm_->mutex_};
+        alarm_->timer_.reset();
         if (!e && alarm_->who_)
           alarm_->who_->leave(make_error_code(errc::timed_out));
       }
@@ -531,9 +531,10 @@ class token_wait {
 
     std::mutex mutex_;
     token_wait* who_;
-    /// The timer may be the system's, whose inside is kept by this.
-    const cell_ptr target_;
-    asio::basic_waitable_timer<clock, asio::wait_traits<clock>, timer_executor>
+    /// Whose system has the timer; null when it is the handler's.
+    const cell_ptr lender_;
+    std::optional<asio::basic_waitable_timer<clock, asio::wait_traits<clock>,
+                                             timer_executor>>
         timer_;
     std::atomic<int> refs_{1};
   };
@@ -580,7 +581,7 @@ class token_wait {
       });
     if (timeout >= duration::zero()) {
       if constexpr (has_context)
-        alarm_ = make_node<alarm>(*this, target, executor_);
+        alarm_ = make_node<alarm>(*this, lender_, executor_);
       else
         alarm_ = make_node<alarm>(*this, target, visit.executor());
       alarm* const a = alarm_;
