@@ -498,7 +498,8 @@ class token_wait {
         who_ = nullptr;
         // Not while the system closes its context: that destroys the handler,
         // and the last count goes with it or after it.
-        if (!lender_ || system_visit{lender_.get()}) timer_.reset();
+        const system_visit visit{lender_.get()};
+        if (!lender_ || visit) timer_.reset();
       }
       release();
     }
