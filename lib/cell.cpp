@@ -106,8 +106,14 @@ bool cell::push_user(envelope* e) noexcept {
     // while the lane is empty, because what is in the lane came first.
     inbox_.push(e);
     looked_ = false;
-    // A body that is not in `receive` finds it when it gets there.
-    if (receiver_ && !queued_) home_->queue(*this);
+    // A body that is not in `receive` finds it when it gets there; one that
+    // tells itself something lets others have their turn before.
+    if (receiver_) {
+      if (!queued_) home_->queue(*this);
+    } else if (here.running == this) {
+      yields_ = true;
+      budget_ = 0;
+    }
     return true;
   }
   switch (user_.push(e)) {
@@ -195,7 +201,7 @@ void cell::drop_hand(errc why) noexcept {
 bool cell::run() noexcept {
   turn t{*this};
   budget_ = throughput_;
-  looked_ = false;
+  looked_ = yields_ = false;
   return work();
 }
 
@@ -294,7 +300,8 @@ inline bool cell::deliver_next() noexcept {
 envelope* cell::look_for(receiver& r) noexcept {
   if (r.type->filter && r.type->filter->count == 0) return nullptr;
   if (budget_ == 0) {
-    if (!inbox_.empty() || user_.has_nodes()) home_->queue(*this);
+    if (!inbox_.empty() || user_.has_nodes())
+      yields_ ? home_->queue(*this) : home_->queue_busy(*this);
     return nullptr;
   }
   return next_message(r.type->filter);

@@ -246,6 +246,8 @@ class cell
   receiver* receiver_ = nullptr;
   std::uint32_t children_made_ = 0;
   bool queued_ : 1 = false;
+  /// It has told itself something in this turn.
+  bool yields_ : 1 = false;
   bool started_ : 1 = false;
   bool ready_ : 1 = false;
   bool body_ended_ : 1 = false;

@@ -110,7 +110,7 @@ class worker final : public scheduler {
         c->run_queued();
       }
       io_.poll();
-      if (stop_ || !ready_.empty() || look()) continue;
+      if (stop_ || has_ready() || look()) continue;
       if (!go_to_sleep()) continue;
       io_.run_one();
       wake_up();

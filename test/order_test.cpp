@@ -419,6 +419,53 @@ TEST_SUITE("order") {
 
   // --- fairness --------------------------------------------------------------
 
+  TEST_CASE(
+      "an actor that tells itself something lets others have their turn") {
+    auto options = support::quiet(1);
+    actor_system system{options};
+    std::string turns;
+    const auto talk = [](context<int> self, char name,
+                         std::string* to) -> task<> {
+      co_await self.serve([&](int left) {
+        to->push_back(name);
+        if (left != 0)
+          self.ref().tell(left - 1);
+        else
+          self.stop();
+      });
+    };
+    system.run([&](context<> self) -> task<> {
+      auto a = self.spawn(talk, 'a', &turns);
+      auto b = self.spawn(talk, 'b', &turns);
+      a.tell(3);
+      b.tell(3);
+      (void)co_await a.stopped();
+      (void)co_await b.stopped();
+    });
+    CHECK(turns == "abababab");
+  }
+
+  TEST_CASE("half of the turns are for those with more than they can handle") {
+    auto options = support::quiet(1);
+    options.throughput = 1;
+    actor_system system{options};
+    std::string turns;
+    const auto note_down = [](context<int> self, char name,
+                              std::string* to) -> task<> {
+      co_await self.serve([&](int) { to->push_back(name); });
+    };
+    system.run([&](context<> self) -> task<> {
+      auto busy = self.spawn(note_down, 'x', &turns);
+      for (int i = 0; i != 4; ++i) busy.tell(i);
+      for (const char name : {'a', 'b', 'c'})
+        self.spawn(note_down, name, &turns).tell(0);
+      co_await self.sleep_for({});
+      busy.drain();
+      (void)co_await busy.stopped();
+    });
+    CHECK(turns == "xaxbxcx");
+  }
+
   TEST_CASE("an actor gives its strand up after `throughput` messages") {
     // On one thread, with their messages waiting, actors take turns.
     actor_system system{on(dispatcher::pool(), 1)};

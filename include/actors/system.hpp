@@ -35,7 +35,7 @@ struct system_options {
   actors::dispatcher dispatcher = actors::dispatcher::pool();
   /// Messages an actor handles in a row before others get their turn; at
   /// least 1.
-  std::size_t throughput = 64;
+  std::size_t throughput = 128;
   /// How long an actor's stop may take before it becomes a kill; not negative.
   duration stop_timeout = std::chrono::seconds{5};
   /// How long a kill may take before the actor is abandoned; not negative.

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <array>
 #include <atomic>
 #include <thread>
 #include <vector>
@@ -77,6 +78,21 @@ void handover(benchmark::State& state) {
   for (auto _ : state) state.counters["ns"] = hand_over();
 }
 BENCHMARK(handover)->Unit(benchmark::kMillisecond);
+
+/// How quick the machine is just now: one `new` and one `delete`.
+void new_delete(benchmark::State& state) {
+  constexpr int count = 10'000'000;
+  for (auto _ : state) {
+    const stopwatch watch;
+    for (int i = 0; i != count; ++i) {
+      auto* p = new std::array<int, 8>;
+      benchmark::DoNotOptimize(p);
+      delete p;
+    }
+    state.counters["ns"] = watch.seconds() * 1e9 / count;
+  }
+}
+BENCHMARK(new_delete)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 
