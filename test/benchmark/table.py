@@ -54,8 +54,8 @@ def run(program, pattern, rounds):
         [program, "--benchmark_list_tests", f"--benchmark_filter={pattern}"],
         check=True, stdout=subprocess.PIPE, text=True)
     names = listed.stdout.split()
-    for number in range(rounds):
-        for name in names:
+    for name in names:
+        for number in range(rounds):
             print(f"\r{number + 1}/{rounds} {name:30}", end="",
                   file=sys.stderr, flush=True)
             done = subprocess.run(
