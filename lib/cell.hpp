@@ -22,6 +22,7 @@ namespace actors::detail {
 
 class scheduler;
 class system_core;
+struct child_task_base;
 struct timer;
 
 enum class lane_id : std::uint8_t { user, system };
@@ -42,6 +43,13 @@ struct cell_extras {
   timer* alarm = nullptr;
   /// Runs while a stop or a kill is waited for.
   timer* deadline = nullptr;
+  /// The child tasks that have not ended, newest first.
+  child_task_base* tasks = nullptr;
+  /// Of them: how many are handlers, with messages in hand.
+  std::uint32_t handlers = 0;
+  /// Operations of killed fibers whose completion is to come. Atomic, because
+  /// those of an abandoned actor come on any threads.
+  std::atomic<std::uint32_t> to_come{0};
 };
 
 /// An actor. It alone resumes the actor's coroutines.
@@ -112,12 +120,19 @@ class cell
   /// The operation that `f` waited for has ended, in a handler of Asio. The
   /// frame goes on in a turn, and not in that handler: it would start the next
   /// operation, and one whose operations end at once would keep the
-  /// io_context, and all other actors, for ever.
+  /// io_context, and all other actors, for ever. Nor does it go on inside of
+  /// another fiber, which may have caused the end.
   void completed(fiber& f, wait& w) noexcept;
   /// The operation's handler was dropped. Any thread.
   void dropped(fiber& f, wait& w) noexcept;
-  /// As above, inside of a turn.
+  /// As above, inside of a turn, while no other fiber runs that does not wait
+  /// for `f`.
   void resume(fiber& f, wait& w) noexcept;
+  /// Tells it to end, once: the operation it waits for, or its next one, ends
+  /// with `operation_aborted`.
+  void cancel(fiber& f) noexcept;
+  /// Sees to it that it is never resumed again.
+  void kill(fiber& f) noexcept;
 
   /// Links a child that has not run.
   void adopt(cell& child) noexcept;
@@ -127,9 +142,17 @@ class cell
   void wait_for_start(ask_state& s);
   void wait_for_end(ask_state& s);
 
+  /// Starts a child task, which belongs to the cell from here on.
+  void start_task(child_task_base& t);
+  void task_ended(child_task_base& t, std::exception_ptr error) noexcept;
+  /// Ends the body as if `error` had left it where it waits.
+  void fail(std::exception_ptr error) noexcept;
+  /// Whether it takes no message before `f` goes on.
+  bool blocked_by(const fiber& f) const noexcept;
+
   poll_result poll(receiver& r);
   void suspend(receiver& r, duration timeout);
-  void cancel_receive() noexcept;
+  void cancel_receive(receiver& r, fiber& f, cancellation how) noexcept;
   void receive_expired() noexcept;
 
   /// No children any more. While it is drained it works as ever.
@@ -138,12 +161,6 @@ class cell
   }
   bool failing() const noexcept { return kind_ == exit_reason::failed; }
   bool killed() const noexcept { return killed_; }
-  bool take_abort() noexcept {
-    const bool pending = abort_pending_;
-    abort_pending_ = false;
-    return pending;
-  }
-  bool abort_pending() const noexcept { return abort_pending_; }
   void enter_handler() noexcept { in_handler_ = true; }
   void leave_handler() noexcept { in_handler_ = false; }
   fiber& main() noexcept { return main_; }
@@ -175,7 +192,7 @@ class cell
   bool sleep() noexcept;
   bool take_system() noexcept;
   void start_body() noexcept;
-  inline void run_frame(std::coroutine_handle<> frame) noexcept;
+  inline void run_frame(fiber& f, std::coroutine_handle<> frame) noexcept;
   void body_done() noexcept;
   bool step_kill() noexcept;
   bool step_end() noexcept;
@@ -183,6 +200,16 @@ class cell
   inline bool deliver_next() noexcept;
   envelope* look_for(receiver& r) noexcept;
   inline void deliver(receiver& r, receive_event what, envelope* e) noexcept;
+  bool give_chosen() noexcept;
+  void check_branch(receiver& r, child_fiber& f);
+  bool settled() const noexcept {
+    return !extras_ || extras_->to_come.load(std::memory_order_acquire) == 0;
+  }
+  bool has_tasks() const noexcept { return extras_ && extras_->tasks; }
+  bool cancel_tasks() noexcept;
+  void kill_tasks() noexcept;
+  void free_tasks() noexcept;
+  bool wait_for_frames() noexcept;
   envelope* next_message(const message_filter* filter) noexcept;
   envelope* scan(const message_filter& filter) noexcept;
   bool refill() noexcept;
@@ -197,6 +224,7 @@ class cell
   void unlimit() noexcept;
   void report_late(const char* what) noexcept;
   void abandon() noexcept;
+  void fail_hands() noexcept;
   void publish_end() noexcept;
   bool finish() noexcept;
   void child_ended(cell& child) noexcept;
@@ -252,7 +280,6 @@ class cell
   bool ready_ : 1 = false;
   bool body_ended_ : 1 = false;
   bool in_handler_ : 1 = false;
-  bool abort_pending_ : 1 = false;
   bool killed_ : 1 = false;
   bool kill_sent_ : 1 = false;
   bool published_ : 1 = false;
@@ -269,5 +296,9 @@ class cell
 };
 
 inline cell& to_cell(cell_base& c) noexcept { return static_cast<cell&>(c); }
+
+/// Has `what` called on the strand of `to`, with `who`. False when it has
+/// ended. Any thread.
+bool send_order(cell& to, void (*what)(cell&, cell*) noexcept, cell* who);
 
 }  // namespace actors::detail

@@ -49,7 +49,7 @@ bool operation_base::start(fiber& f, std::coroutine_handle<> frame) {
     return false;
   }
   if (!target_) return refuse(errc::actor_stopped);
-  if (target_.get() == &c && !state_->type->ends_at_once)
+  if (target_.get() == &c && !state_->type->ends_at_once && c.blocked_by(f))
     return refuse(errc::would_deadlock);
 
   fiber_ = &f;

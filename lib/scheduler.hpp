@@ -90,7 +90,24 @@ struct thread_state {
   scheduler* home = nullptr;
   /// The cell that runs on it now, or null.
   cell* running = nullptr;
+  /// The fiber of that cell that runs, if it is not the body's.
+  child_fiber* task = nullptr;
+  /// A handler of Asio runs in the cell's turn, and no fiber has been resumed
+  /// by it.
+  bool at_top = false;
 };
 inline constinit thread_local thread_state here{};
+
+/// Marks which cell runs on this thread.
+class cell::turn {
+ public:
+  explicit turn(cell& c) noexcept : before_{std::exchange(here.running, &c)} {}
+  turn(const turn&) = delete;
+  turn& operator=(const turn&) = delete;
+  ~turn() { here.running = before_; }
+
+ private:
+  cell* before_;
+};
 
 }  // namespace actors::detail

@@ -281,6 +281,8 @@ class guest final : public system_core {
   /// The io_context is going, and nothing runs on it any more.
   void shut_down() noexcept override {
     add_ref();
+    // What they end may own parts of the io_context.
+    wait_for_offloaded();
     service_ = nullptr;
     scheduler_->close();
     io_ = nullptr;

@@ -23,6 +23,7 @@ struct function_node final : system_node {
       net::io_context& context_of = *self->io;
       destroy_and_free(self);
       if (c.torn_down()) return;  // destroyed, as Asio does with its handlers
+      here.at_top = true;
       try {
         std::move(taken)();
       } catch (...) {
@@ -31,6 +32,7 @@ struct function_node final : system_node {
           std::rethrow_exception(e);
         });
       }
+      here.at_top = false;
     };
   }
 

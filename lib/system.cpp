@@ -10,6 +10,7 @@
 #include "names.hpp"
 #include "scheduler.hpp"
 #include "system_core.hpp"
+#include "timers.hpp"
 
 namespace actors {
 
@@ -37,6 +38,9 @@ void check_options(const system_options& o) {
   if (o.threads && (*o.threads < 1 || *o.threads > 1024))
     throw std::invalid_argument("threads has to be 1 to 1024, not " +
                                 std::to_string(*o.threads));
+  if (o.offload_threads < 1 || o.offload_threads > 1024)
+    throw std::invalid_argument("offload_threads has to be 1 to 1024, not " +
+                                std::to_string(o.offload_threads));
   check_throughput(o.throughput);
   check_timeout("stop_timeout", o.stop_timeout);
   check_timeout("kill_timeout", o.kill_timeout);
@@ -189,6 +193,29 @@ bool system_core::wait_until_ended(std::optional<duration> timeout) noexcept {
   }
   return ended_changed_.wait_for(lock, std::min(*timeout, longest),
                                  [&] { return ended_; });
+}
+
+void system_core::offload(offload_base& op) {
+  offload_pool* pool;
+  {
+    std::lock_guard lock{mutex_};
+    if (!offloads_)
+      offloads_ = std::make_unique<offload_pool>(options_.offload_threads);
+    pool = offloads_.get();
+  }
+  pool->push(op);
+}
+
+bool system_core::take_back(offload_base& op) noexcept {
+  return offloads_ && offloads_->remove(op);
+}
+
+void system_core::wait_for_offloaded() noexcept {
+  if (!offloads_) return;
+  offloads_->wait_until_idle(std::min(kill_timeout(), longest), [this] {
+    log("the io_context is being destroyed, and waits for an offloaded "
+        "function that has not returned");
+  });
 }
 
 bool system_core::enter() noexcept {

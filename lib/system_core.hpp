@@ -18,6 +18,7 @@
 #include "actors/system.hpp"
 #include "dead_letters.hpp"
 #include "net.hpp"
+#include "offload.hpp"
 
 namespace actors::detail {
 
@@ -76,6 +77,10 @@ class system_core {
   void guardian_ended() noexcept;
   void drain() noexcept;
   void stop() noexcept;
+  /// Has a blocking function called, on a thread for that.
+  virtual void offload(offload_base& op);
+  /// Whether it was not called yet, and is not going to be.
+  virtual bool take_back(offload_base& op) noexcept;
   /// Keeps the contexts from being closed until `leave`. False: they are, or
   /// are about to be.
   bool enter() noexcept;
@@ -93,6 +98,8 @@ class system_core {
   void start_guardian();
   /// Returns when nobody is inside any more; nobody gets in after that.
   void lock_out() noexcept;
+  /// Returns when no offloaded function runs.
+  void wait_for_offloaded() noexcept;
 
   std::vector<std::unique_ptr<scheduler>> schedulers_;
 
@@ -119,6 +126,8 @@ class system_core {
   /// The last visitor has left after the lock.
   bool left_ = false;
   std::shared_ptr<signals> signals_;
+  /// Made when it is first needed.
+  std::unique_ptr<offload_pool> offloads_;
 };
 
 /// Keeps a system's inside while something of it waits in an `io_context`.

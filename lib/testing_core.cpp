@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "actors/child_task.hpp"
 #include "names.hpp"
 #include "timers.hpp"
 
@@ -121,6 +122,13 @@ bool manual_scheduler::wait_for_io(duration limit) {
   if (io_->stopped()) io_->restart();
   const as_thread thread{choose_(8) < remote_turns_ ? nullptr : this};
   return io_->run_one_for(limit) != 0;
+}
+
+void manual_scheduler::post(offload_base& op) {
+  net::post(*io_, [&op] {
+    const as_thread other{nullptr};
+    op.run_and_tell();
+  });
 }
 
 void manual_scheduler::restore_wake() noexcept {
@@ -304,6 +312,8 @@ void manual_core::shut_down() noexcept {
   home_->close_io();
 }
 
+void manual_core::offload(offload_base& op) { home_->post(op); }
+
 void manual_core::throw_stuck(std::string text) {
   text += " (seed " + std::to_string(options_.seed) + ", " +
           to_text(home_->now() - start_of_time) + " of virtual time)";
@@ -399,6 +409,11 @@ std::string cell_inspector::describe(cell& c) {
     text += ", asked to stop";
   else if (c.stop_ == cell::stop_phase::drain)
     text += ", draining";
+  std::size_t tasks = 0;
+  for (child_task_base* t = c.extras_ ? c.extras_->tasks : nullptr; t;
+       t = t->next_task)
+    ++tasks;
+  if (tasks != 0) text += ", " + std::to_string(tasks) + " child tasks";
   if (c.main_.hand)
     text += ", with a " + type_name(*c.main_.hand->type->message->info) +
             " in hand";
@@ -421,23 +436,9 @@ void cell_inspector::kill(cell& c) noexcept {
 }
 
 void cell_inspector::fail(cell& c, std::exception_ptr error) noexcept {
-  if (c.published_ || c.body_ended_ || c.killed_) return;
-  c.kind_ = exit_reason::failed;
-  c.extras().error = std::move(error);
-  c.special_ = true;
-  if (!c.started_) {
-    c.started_ = c.body_ended_ = true;
-  } else if (wait* w = c.main_.waiting;
-             w && !w->cancel(*w, c.main_, cancellation::kill)) {
-    // I/O whose completion is to come: the frame ends then, as by a kill.
-    c.killed_ = c.kill_sent_ = true;
-    c.close();
-    c.kill_children();
-  } else {
-    c.main_.waiting = nullptr;
-    c.free_frames();
-  }
-  c.core().report_failure(c, c.extras_->error);
+  if (c.ended_) return;
+  c.fail(std::move(error));
+  c.home().queue(c);
 }
 
 }  // namespace actors::detail

@@ -61,6 +61,7 @@ class manual_scheduler final : public scheduler {
   bool step();
   /// After a `step` that found nothing: whether Asio has work outstanding.
   bool io_pending() const noexcept { return !io_->stopped(); }
+  void post(offload_base& op);
   /// Waits for one completion, in real time. False when none came.
   bool wait_for_io(duration limit);
   void advance_to(time_point t) noexcept { now_ = t; }
@@ -139,6 +140,9 @@ class manual_core final : public system_core {
   bool on_runtime_thread() const noexcept override { return true; }
   void report_failure(cell& c, const std::exception_ptr& e) noexcept override;
   void shut_down() noexcept override;
+  /// A step of the simulation, as on another thread.
+  void offload(offload_base& op) override;
+  bool take_back(offload_base&) noexcept override { return false; }
 
  private:
   struct expected_failure {

@@ -7,13 +7,16 @@
 #include <type_traits>
 #include <utility>
 
+#include "actors/child_task.hpp"
 #include "actors/detail/receiver.hpp"
 #include "actors/fwd.hpp"
 #include "actors/message.hpp"
+#include "actors/offload.hpp"
 #include "actors/receive.hpp"
 #include "actors/ref.hpp"
 #include "actors/spawn.hpp"
 #include "actors/task.hpp"
+#include "actors/task_group.hpp"
 
 namespace actors {
 
@@ -144,6 +147,38 @@ class context<> {
     return detail::spawn_checked<true>(detail::core_of(cell()), &cell(),
                                        &options, std::forward<F>(f),
                                        std::forward<Args>(args)...);
+  }
+
+  /// Starts a child task beside this body, on the actor's strand, as soon as
+  /// the actor waits: `task<T> f(args…)`, or `f(context<>, args…)`, which gets
+  /// a context of its own. It owns `f` and `args`, and must not refer to locals
+  /// of the body, which an exception may end first; see `with_tasks` for that.
+  ///
+  /// Gives a handle, which may be dropped. An exception that leaves the task
+  /// while nobody awaits it makes the actor fail. A stop of the actor cancels
+  /// the task and waits for it; when the body ends first, it is destroyed.
+  /// While the actor ends: `errc::actor_stopped`.
+  template <class F, class... Args>
+  auto spawn_task(F&& f, Args&&... args) {
+    return detail::spawn_child_task(cell(), std::forward<F>(f),
+                                    std::forward<Args>(args)...);
+  }
+  /// Runs `task<T> body(task_group& tasks)`, which starts tasks by
+  /// `tasks.spawn(f, args…)`, and gives its value when it and all of them have
+  /// ended: so they may refer to the caller's locals. The first that throws has
+  /// the others told to end (`operation_aborted`); when all have ended, its
+  /// exception is thrown.
+  template <class F>
+  auto with_tasks(F body) {
+    return detail::with_tasks_op<F>{std::move(body)};
+  }
+  /// Runs a function that blocks on a thread of the system's that is there for
+  /// that, and gives its value or throws its exception. It must not touch what
+  /// belongs to the actor. A function that runs cannot be cancelled: stop and
+  /// kill wait for it; one that waits for a thread is dropped.
+  template <class F>
+  auto offload(F function) {
+    return detail::offload_op<F>{std::move(function)};
   }
 
   /// This actor, whatever its messages.

@@ -10,6 +10,7 @@
 #include <utility>
 #include <variant>
 
+#include "actors/child_task.hpp"
 #include "actors/detail/handler.hpp"
 #include "actors/detail/receiver.hpp"
 #include "actors/task.hpp"
@@ -91,6 +92,44 @@ running_handler start_handler(task<T>&& t) {
   return {frame, &frame.promise(), &finish_handler<M, T>};
 }
 
+/// A `concurrent` handler at work on a message.
+template <class M, class H>
+struct concurrent_task final : child_task_base {
+  concurrent_task(const H& h, M& m) : handler(h), payload{&m} {
+    is_handler = true;
+    start = [](child_task_base& t) {
+      auto& self = static_cast<concurrent_task&>(t);
+      self.running = start_handler<M>(
+          call_handler<M>(self.handler, self.hand, *self.payload));
+      self.begin(*self.running.promise, self.running.frame);
+    };
+    finish = [](child_task_base& t) noexcept -> std::exception_ptr {
+      auto& self = static_cast<concurrent_task&>(t);
+      try {
+        self.running.finish(self.running, self);
+        return nullptr;
+      } catch (...) {
+        fail_hand(self);
+        return std::current_exception();
+      }
+    };
+    destroy_frame = [](child_task_base& t) noexcept {
+      auto& self = static_cast<concurrent_task&>(t);
+      if (self.running) std::exchange(self.running.frame, {}).destroy();
+    };
+    free = [](child_task_base& t) noexcept {
+      auto* self = static_cast<concurrent_task*>(&t);
+      fail_hand(*self);  // could not be started
+      destroy_and_free(self);
+    };
+  }
+
+  /// The coroutine's frame refers to it.
+  H handler;
+  M* payload;
+  running_handler running;
+};
+
 /// `receive(handlers…)`: one message, given to its handler.
 ///
 /// `Selective`: takes the first of the types `Ms`, leaves others. `Loop`: gives
@@ -108,10 +147,13 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
   static constexpr bool has_after = is_after<last_handler>::value;
 
   template <class M>
-  using result_for = std::remove_cvref_t<handler_result_t<
-      M, std::remove_reference_t<std::tuple_element_t<
-             handler_index<M, std::remove_reference_t<Hs>...>(),
-             std::tuple<Hs...>>>>>;
+  using handler_for = std::remove_reference_t<std::tuple_element_t<
+      handler_index<M, std::remove_reference_t<Hs>...>(), std::tuple<Hs...>>>;
+  template <class M>
+  using result_for = std::remove_cvref_t<handler_result_t<M, handler_for<M>>>;
+  template <class M>
+  static constexpr bool concurrent_for =
+      is_concurrent<std::remove_cv_t<handler_for<M>>>::value;
   static constexpr bool after_is_task() {
     if constexpr (has_after)
       return is_task<std::invoke_result_t<
@@ -123,14 +165,16 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
  public:
   /// Whether some handler is a coroutine.
   static constexpr bool has_tasks =
-      (is_task<result_for<Ms>>::value || ...) || after_is_task();
+      ((is_task<result_for<Ms>>::value && !concurrent_for<Ms>) || ...) ||
+      after_is_task();
   /// Whether `serve` has to resume a body after each message.
   static constexpr bool needs_body = has_tasks || has_after;
 
   receive_op(fiber& f, Hs&&... hs) noexcept
       : receiver{f, kind}, handlers_{std::forward<Hs>(hs)...} {}
-  receive_op(const receive_op&) = delete;
-  receive_op& operator=(const receive_op&) = delete;
+  /// Only before it has started.
+  receive_op(receive_op&&) = default;
+  receive_op& operator=(receive_op&&) = delete;
   ~receive_op() requires(has_tasks) {
     if (state_.child) state_.child.frame.destroy();
   }
@@ -158,7 +202,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
   bool await_suspend(std::coroutine_handle<Promise> frame) {
     if constexpr (has_tasks) {
       if (state_.child)
-        return !state_.child.promise->start_nested(*main, frame,
+        return !state_.child.promise->start_nested(*on, frame,
                                                    state_.child.frame);
     }
     waiter = frame;
@@ -169,10 +213,12 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
   bool await_resume() {
     if constexpr (Loop) {
       if (state_.error) std::rethrow_exception(std::move(state_.error));
+      check_cancelled(*this);
       return false;
     } else if constexpr (has_tasks) {
       if (state_.error) std::rethrow_exception(std::move(state_.error));
       if (state_.child) finish_child();
+      check_cancelled(*this);
       return state_.taken || state_.timed_out;
     } else {
       if (envelope* e = main->hand) {
@@ -180,11 +226,13 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
         return true;
       }
       if constexpr (has_after) {
-        if (state_.timed_out) handle_timeout();
-        return state_.timed_out;
-      } else {
-        return false;
+        if (state_.timed_out) {
+          handle_timeout();
+          return true;
+        }
       }
+      check_cancelled(*this);
+      return false;
     }
   }
 
@@ -214,7 +262,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
           self.handle_timeout();
       });
       if (!self.state_.child) return self.waiter;
-      self.state_.child.promise->start_detached(*self.main, self.waiter);
+      self.state_.child.promise->start_detached(*self.on, self.waiter);
       return self.state_.child.frame;
     } else {
       if constexpr (has_after)
@@ -295,7 +343,17 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
     auto& handler = std::get<i>(handlers_);
     fiber& f = *main;
     using R = result_for<M>;
-    if constexpr (is_task<R>::value) {
+    if constexpr (concurrent_for<M>) {
+      auto* t = make_node<concurrent_task<M, std::remove_cv_t<handler_for<M>>>>(
+          handler, m);
+      t->hand = std::exchange(f.hand, nullptr);
+      try {
+        start_child_task(*f.owner, *t);
+      } catch (...) {
+        t->release();
+        throw;
+      }
+    } else if constexpr (is_task<R>::value) {
       state_.child = start_handler<M>(call_handler<M>(handler, e, m));
       enter_handler(*main->owner);
     } else if constexpr (std::is_void_v<R>) {
@@ -308,7 +366,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
 
   static constexpr receiver_type kind{
       Selective ? &message_set<Ms...>::filter : nullptr,
-      Loop || needs_body ? &on_event : nullptr};
+      Loop || needs_body ? &on_event : nullptr, Loop};
 
   /// What only some sets of handlers need; the others are trivial, and cost
   /// nothing to make and destroy for each message.
@@ -343,8 +401,9 @@ class [[nodiscard]] take_op : public awaitable_base, private receiver {
   using message = std::tuple_element_t<0, value_type>;
 
   explicit take_op(fiber& f) noexcept : receiver{f, kind} {}
-  take_op(const take_op&) = delete;
-  take_op& operator=(const take_op&) = delete;
+  /// Only before it has started.
+  take_op(take_op&&) = default;
+  take_op& operator=(take_op&&) = delete;
 
   bool await_ready() {
     const poll_result polled = poll(*this);
@@ -361,7 +420,10 @@ class [[nodiscard]] take_op : public awaitable_base, private receiver {
   std::optional<message> await_resume() {
     std::optional<message> value;
     envelope* e = main->hand;
-    if (!e) return value;
+    if (!e) {
+      check_cancelled(*this);
+      return value;
+    }
     if (!(here<Ms>(e, value) || ...)) (void)(elsewhere<Ms>(e, value) || ...);
     return value;
   }
@@ -393,8 +455,9 @@ class [[nodiscard]] take_op : public awaitable_base, private receiver {
 class [[nodiscard]] until_stop_op : public awaitable_base, private receiver {
  public:
   explicit until_stop_op(fiber& f) noexcept : receiver{f, kind} {}
-  until_stop_op(const until_stop_op&) = delete;
-  until_stop_op& operator=(const until_stop_op&) = delete;
+  /// Only before it has started.
+  until_stop_op(until_stop_op&&) = default;
+  until_stop_op& operator=(until_stop_op&&) = delete;
 
   bool await_ready() { return poll(*this).what == poll_result::empty; }
   template <class Promise>
@@ -402,7 +465,7 @@ class [[nodiscard]] until_stop_op : public awaitable_base, private receiver {
     waiter = frame;
     suspend(*this, duration{-1});
   }
-  void await_resume() const noexcept {}
+  void await_resume() { check_cancelled(*this); }
 
  private:
   static constexpr receiver_type kind{&message_set<>::filter, nullptr};

@@ -36,6 +36,8 @@ struct system_options {
   /// Messages an actor handles in a row before others get their turn; at
   /// least 1.
   std::size_t throughput = 128;
+  /// Threads for `self.offload`, made as they are needed; 1 to 1024.
+  std::size_t offload_threads = 16;
   /// How long an actor's stop may take before it becomes a kill; not negative.
   duration stop_timeout = std::chrono::seconds{5};
   /// How long a kill may take before the actor is abandoned; not negative.

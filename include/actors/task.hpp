@@ -188,7 +188,7 @@ class promise final : public promise_base {
   promise() noexcept {}
   ~promise() {
     if (state_ == value) value_.~T();
-    if (state_ == error) error_.~exception_ptr();
+    if (state_ == failure) error_.~exception_ptr();
   }
 
   task<T> get_return_object() noexcept;
@@ -201,15 +201,19 @@ class promise final : public promise_base {
   void unhandled_exception() noexcept {
     ::new (static_cast<void*>(&error_))
         std::exception_ptr(std::current_exception());
-    state_ = error;
+    state_ = failure;
   }
   T take() {
-    if (state_ == error) std::rethrow_exception(std::move(error_));
+    if (state_ == failure) std::rethrow_exception(std::move(error_));
     return std::move(value_);
+  }
+  /// What left it; null when nothing has.
+  std::exception_ptr error() const noexcept {
+    return state_ == failure ? error_ : nullptr;
   }
 
  private:
-  enum : unsigned char { empty, value, error } state_ = empty;
+  enum : unsigned char { empty, value, failure } state_ = empty;
   union {
     T value_;
     std::exception_ptr error_;
@@ -225,6 +229,7 @@ class promise<void> final : public promise_base {
   void take() {
     if (error_) std::rethrow_exception(std::move(error_));
   }
+  std::exception_ptr error() const noexcept { return error_; }
 
  private:
   std::exception_ptr error_;

@@ -235,7 +235,7 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
     result_.emplace(Completion::make(std::forward<As>(as)...));
     // The stop is told by this. An operation that has just succeeded is not
     // undone; the next one tells it then.
-    if (abort_pending(*fiber_) && has_aborted()) (void)take_abort(*fiber_);
+    if (fiber_->abort && has_aborted()) (void)take_abort(*fiber_);
     on_its_way_ = !inline_;
     if (on_its_way_) detail::complete(*fiber_, *this);
   }

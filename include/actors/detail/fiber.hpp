@@ -29,11 +29,14 @@ struct wait {
   bool (*cancel)(wait&, fiber&, cancellation) noexcept = nullptr;
 };
 
-/// One line of execution of an actor: its body, later also a child task.
+/// One line of execution of an actor: its body, or what runs beside it.
 ///
-/// Everything in it belongs to the actor's strand.
+/// Everything in it belongs to the actor's strand. It either runs, and is on
+/// the stack then, or it waits.
 struct fiber {
   explicit fiber(cell& c) noexcept : owner{&c} {}
+  fiber(const fiber&) = delete;
+  fiber& operator=(const fiber&) = delete;
 
   cell* owner;
   /// Null while it runs.
@@ -44,6 +47,15 @@ struct fiber {
   std::coroutine_handle<> next;
   /// The innermost `co_await`, for whoever asks where an actor hangs.
   std::source_location where;
+  /// It is to end, and no operation has told it yet by ending with
+  /// `operation_aborted`.
+  bool abort = false;
+  /// It was given an `abort`, which comes once: cleanup may await.
+  bool told = false;
+  /// It is never resumed again.
+  bool killed = false;
+  /// A `child_fiber`.
+  const bool child = false;
 
   /// Runs `frame` and then whatever frames end by it, on a flat stack.
   void run(std::coroutine_handle<> frame) {
@@ -53,17 +65,47 @@ struct fiber {
       frame = next;
     } while (frame);
   }
+
+ protected:
+  struct beside_body {};
+  explicit fiber(beside_body) noexcept : owner{nullptr}, child{true} {}
 };
+
+/// A line of execution beside the body's: a child task, or one of several
+/// operations that a fiber awaits at once.
+struct child_fiber : fiber {
+  explicit child_fiber(void (*at_end)(child_fiber&) noexcept) noexcept
+      : fiber{beside_body{}}, ended{at_end} {}
+
+  /// Who waits for it all its life, with whose message in hand it works; null
+  /// for a child task.
+  fiber* parent = nullptr;
+  /// Called when its outermost frame has ended.
+  void (*ended)(child_fiber&) noexcept;
+  /// Whether a message may be taken in it: not where another fiber has won.
+  /// With `take` it is the one that wins.
+  bool (*claim)(child_fiber&, bool take) noexcept = nullptr;
+  /// The outermost; null before it has started.
+  std::coroutine_handle<> frame;
+  /// Runs beside the body for itself, and so takes no messages.
+  bool beside = false;
+};
+
+/// Runs the fiber from `frame` on, until it waits or has ended; it may be gone
+/// then. Strand.
+void run_child(child_fiber& f, std::coroutine_handle<> frame) noexcept;
 
 /// Resumes the fiber after `w`, which has ended, unless its actor is being
 /// killed: then its frames are destroyed. Strand, from outside of the actor's
 /// own batch (a completion of I/O).
 void complete(fiber& f, wait& w) noexcept;
 
-/// Whether the actor has been stopped and the fiber not yet been told; telling
-/// it, by ending an operation with `operation_aborted`, is the caller's.
-bool take_abort(fiber& f) noexcept;
-/// As above, without taking.
-bool abort_pending(const fiber& f) noexcept;
+/// Whether the fiber is to end and has not yet been told; telling it, by ending
+/// an operation with `operation_aborted`, is the caller's.
+inline bool take_abort(fiber& f) noexcept {
+  const bool pending = f.abort;
+  f.abort = false;
+  return pending;
+}
 
 }  // namespace actors::detail

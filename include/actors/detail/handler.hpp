@@ -29,6 +29,9 @@ struct value_returned_for_message_that_is_no_question;
 /// does not convert to its reply type.
 template <class M>
 struct handler_returns_another_type_than_the_reply_of;
+/// Names, in a compile error, a `concurrent` handler that is no coroutine.
+template <class Handler>
+struct concurrent_handler_must_return_a_task;
 /// On a compiler with the co_await temporaries bug (g++ before 14): a handler
 /// that captures something by copy must be named in a statement before.
 template <class Handler>
@@ -45,6 +48,21 @@ class after_handler {
 
  private:
   duration delay_;
+  F handler_;
+};
+
+/// A handler that runs as a child task: see `concurrent`.
+template <class F>
+class concurrent_handler {
+ public:
+  explicit concurrent_handler(F handler) : handler_(std::move(handler)) {}
+  template <class... Args>
+  requires std::is_invocable_v<F&, Args...>
+  decltype(auto) operator()(Args&&... args) {
+    return handler_(std::forward<Args>(args)...);
+  }
+
+ private:
   F handler_;
 };
 
@@ -82,6 +100,14 @@ template <class F>
 requires requires { &std::remove_cvref_t<F>::operator(); }
 struct signature<F>
     : call_signature<decltype(&std::remove_cvref_t<F>::operator())> {};
+
+template <class H>
+struct is_concurrent : std::false_type {};
+template <class F>
+struct is_concurrent<concurrent_handler<F>> : std::true_type {};
+/// As what it is made of.
+template <class F>
+struct signature<concurrent_handler<F>> : signature<F> {};
 
 template <class H>
 struct is_after : std::false_type {};
@@ -222,9 +248,12 @@ struct handlers {
     } else {
       using H =
           std::remove_reference_t<std::tuple_element_t<i, std::tuple<Hs...>>>;
-      using R = typename unwrap_task<
-          std::remove_cvref_t<handler_result_t<M, H>>>::type;
-      if constexpr (!answers<M, R>() && question<M>)
+      using returned = std::remove_cvref_t<handler_result_t<M, H>>;
+      using R = typename unwrap_task<returned>::type;
+      if constexpr (is_concurrent<std::remove_cv_t<H>>::value &&
+                    !is_task<returned>::value)
+        return mistake<concurrent_handler_must_return_a_task<H>>{};
+      else if constexpr (!answers<M, R>() && question<M>)
         return mistake<handler_returns_another_type_than_the_reply_of<M>>{};
       else if constexpr (!answers<M, R>())
         return mistake<value_returned_for_message_that_is_no_question<M>>{};
@@ -253,6 +282,19 @@ template <class F>
 auto after(duration delay, F handler) {
   detail::check_timeout(delay);
   return after_handler<F>{delay, std::move(handler)};
+}
+
+/// Opts a handler, a coroutine, out of "one message at a time": it runs as a
+/// child task, its result answers, and the next message is taken at once. Each
+/// message gets a copy of the handler. A stop lets those that run finish, as
+/// any message in hand; an exception makes the actor fail, after the asker has
+/// been told `actor_failed`.
+///
+/// What it captures by reference has to outlive the body's end: handlers that
+/// run then are destroyed.
+template <class F>
+auto concurrent(F handler) {
+  return concurrent_handler<F>{std::move(handler)};
 }
 
 }  // namespace actors

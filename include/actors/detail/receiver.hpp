@@ -45,6 +45,8 @@ struct receiver_type {
   /// wants the next message instead. Strand. Null: a message is put in hand
   /// and the waiter resumed; nothing in hand means that it was no message.
   std::coroutine_handle<> (*deliver)(receiver&, receive_event, envelope*);
+  /// Takes message after message, and so is never done by one.
+  bool loop = false;
 };
 
 /// Suspended in `receive`, `serve` or `until_stop`; lives in the frame.
@@ -53,8 +55,11 @@ struct receiver : wait {
     cancel = &cancel_receive;
   }
 
-  /// The fiber of the body.
+  /// The fiber of the body, which has the message in hand.
   fiber* main;
+  /// The fiber that waits, as `poll` found: the body's, or one of several
+  /// operations that the body awaits at once.
+  fiber* on = nullptr;
   const receiver_type* type;
 };
 
@@ -65,8 +70,12 @@ struct poll_result {
 };
 
 /// Looks for a message. Throws `std::logic_error` when called from anything
-/// but the actor's own coroutine. Strand.
+/// but the actor's own coroutine, `operation_aborted` when what it is in has
+/// been told to end, or has lost against another operation. Strand.
 poll_result poll(receiver& r);
+/// What a wait without a message has come to: throws when it was cancelled,
+/// and not by the actor's stop. Strand.
+void check_cancelled(receiver& r);
 /// Suspends until `deliver` is called; `timeout` negative: none. Strand.
 void suspend(receiver& r, duration timeout);
 /// The fiber that runs the actor's body.

@@ -1,0 +1,112 @@
+#include "actors/spawn.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <utility>
+
+#include "actors/error.hpp"
+#include "cell.hpp"
+#include "scheduler.hpp"
+#include "system_core.hpp"
+
+namespace actors::detail {
+
+namespace {
+
+/// The callable and the arguments follow the cell in one block of memory.
+std::size_t holder_offset(const actor_type& type) {
+  const std::size_t align = std::max(type.align, alignof(cell));
+  return (sizeof(cell) + align - 1) / align * align;
+}
+std::size_t block_size(const actor_type& type) {
+  const std::size_t spare =
+      type.align > alignof(std::max_align_t) ? type.align : std::size_t{0};
+  // The size says how the block is to be aligned.
+  const std::size_t align = std::max(type.align, alignof(cell));
+  const std::size_t size = holder_offset(type) + type.size + spare;
+  return (size + align - 1) / align * align;
+}
+
+}  // namespace
+
+void cell_base::destroy() noexcept {
+  cell& c = to_cell(*this);
+  scheduler& home = c.home();
+  const std::size_t size = block_size(c.type());
+  // The last cell of a system, its guardian, lets the system go.
+  cell_ptr parent{c.parent()};
+  system_core* core = c.parent() ? nullptr : &home.core();
+  c.~cell();
+  deallocate(&c, size);
+  parent = {};
+  if (core) core->release();
+}
+
+void* holder_of(cell& c) noexcept {
+  auto at = reinterpret_cast<std::uintptr_t>(&c) + holder_offset(c.type());
+  const std::size_t align = c.type().align;
+  return reinterpret_cast<void*>((at + align - 1) / align * align);
+}
+
+cell& create_cell(system_core& core, cell* parent, const actor_type& type,
+                  const spawn_options* options) {
+  if (parent && parent->stopping())
+    throw_error(make_error_code(errc::actor_stopped));
+  if (options) check_options(*options);
+  cell& above = parent ? *parent : core.guardian();
+  scheduler& home = core.place(parent, options);
+  void* memory = allocate(block_size(type));
+  cell* c = ::new (memory) cell(home, type);
+  above.add_ref();
+  c->parent_ = &above;
+  if (!options || options->name.empty())
+    c->number_ = parent ? parent->next_child_number() : core.next_number();
+  if (options) {
+    try {
+      if (!options->name.empty()) c->extras().name = options->name;
+      if (options->stop_timeout)
+        c->extras().stop_timeout = options->stop_timeout;
+    } catch (...) {
+      discard(*c);
+      throw;
+    }
+    if (options->throughput)
+      c->throughput_ = static_cast<std::uint32_t>(*options->throughput);
+  }
+  return *c;
+}
+
+cell& make_root(system_core&, scheduler& home, const actor_type& type) {
+  return *::new (allocate(block_size(type))) cell(home, type);
+}
+
+void discard(cell& c) noexcept { c.release(); }
+
+cell_ptr launch(cell& c) noexcept {
+  cell_ptr handle{&c};
+  cell& above = *c.parent();
+  const bool at_home = here.home == &c.home();
+  // From the next lines on others may stop it, and it may not end before the
+  // wake that is sent at the end.
+  if (!at_home) c.expect_wake();
+  if (here.running == &above) {
+    above.adopt(c);
+  } else if (!send_order(
+                 above,
+                 [](cell& parent, cell* child) noexcept {
+                   parent.adopt(*child);
+                 },
+                 &c)) {
+    c.end_unstarted();
+    return handle;
+  }
+  if (at_home)
+    c.home().queue(c);
+  else
+    c.home().wake(c, lane_id::system);
+  return handle;
+}
+
+}  // namespace actors::detail
