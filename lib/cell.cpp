@@ -229,7 +229,8 @@ namespace {
 void claim(fiber& f) noexcept {
   for (fiber* i = &f; i->child; i = static_cast<child_fiber*>(i)->parent) {
     auto& c = static_cast<child_fiber&>(*i);
-    if (c.claim) (void)c.claim(c, true);
+    if (!c.claim) return;
+    (void)c.claim(c, true);
   }
 }
 
@@ -451,7 +452,7 @@ void cell::check_branch(receiver& r, child_fiber& f) {
       throw std::logic_error(
           "receive is not for child tasks: they run beside the actor's body, "
           "which takes the messages");
-    if (!c.claim(c, false)) throw_error(operation_aborted());
+    if (c.claim && !c.claim(c, false)) throw_error(operation_aborted());
   }
   if (receiver_)
     throw std::logic_error(

@@ -41,9 +41,13 @@ bool group::start_group(fiber& f, std::coroutine_handle<> frame) noexcept {
   wait::cancel = &cancel_group;
   aborted_ = take_abort(f);
   busy_ = true;
-  // What has not started when it is decided never does.
-  for (group_member* m = first_; m && !decided_; m = m->next_member)
+  // What has not started when it is decided never does. A member may have added
+  // others, which run.
+  group_member* const last = last_;
+  for (group_member *m = first_, *next; m && !decided_; m = next) {
+    next = m == last ? nullptr : m->next_member;
     start_member(*m);
+  }
   busy_ = false;
   if (decided_) cancel_others();
   if (running_ == 0) {

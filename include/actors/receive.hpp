@@ -140,7 +140,7 @@ class receive_op;
 
 template <bool Loop, bool Selective, class... Ms, class... Hs>
 class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
-    : public awaitable_base, private receiver {
+    : public awaitable_base, public receiving, private receiver {
   using handler_tuple = std::tuple<Hs&&...>;
   using last_handler = std::remove_cvref_t<
       std::tuple_element_t<sizeof...(Hs) - 1, std::tuple<Hs...>>>;
@@ -394,7 +394,9 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
 
 /// `receive()` and `receive<M…>()`: the next message itself.
 template <bool Selective, class... Ms>
-class [[nodiscard]] take_op : public awaitable_base, private receiver {
+class [[nodiscard]] take_op : public awaitable_base,
+                              public receiving,
+                              private receiver {
  public:
   using value_type = std::conditional_t<sizeof...(Ms) == 1, std::tuple<Ms...>,
                                         std::tuple<std::variant<Ms...>>>;

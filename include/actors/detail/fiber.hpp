@@ -82,8 +82,8 @@ struct child_fiber : fiber {
   fiber* parent = nullptr;
   /// Called when its outermost frame has ended.
   void (*ended)(child_fiber&) noexcept;
-  /// Whether a message may be taken in it: not where another fiber has won.
-  /// With `take` it is the one that wins.
+  /// Of a fiber that is done by taking a message: whether it may, which it may
+  /// not where another fiber has won. With `take` it is the one that wins.
   bool (*claim)(child_fiber&, bool take) noexcept = nullptr;
   /// The outermost; null before it has started.
   std::coroutine_handle<> frame;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "actors/detail/fiber.hpp"
+#include "actors/detail/receiver.hpp"
 #include "actors/task.hpp"
 
 namespace actors::detail {
@@ -17,7 +18,7 @@ class group;
 
 /// One of them.
 struct group_member : child_fiber {
-  group_member() noexcept : child_fiber{&on_end} { child_fiber::claim = &won; }
+  group_member() noexcept : child_fiber{&on_end} {}
 
   group* of = nullptr;
   group_member* next_member = nullptr;
@@ -43,10 +44,11 @@ struct group_member : child_fiber {
   /// Asks the frame, which has ended, what it threw.
   std::exception_ptr (*thrown)(child_fiber&) noexcept = nullptr;
 
+  static bool won(child_fiber& f, bool take) noexcept;
+
  private:
   friend class group;
   static void on_end(child_fiber& f) noexcept;
-  static bool won(child_fiber& f, bool take) noexcept;
 };
 
 /// Waits for its members, all of them: it ends when the last one has. The one
@@ -166,6 +168,11 @@ class operand : public group_member {
 
  private:
   void init() noexcept {
+    // A task that receives goes on afterwards, and may be told to end then.
+    using bare = std::remove_cvref_t<A>;
+    if constexpr (std::is_base_of_v<receiving, bare> ||
+                  std::is_base_of_v<group, bare>)
+      claim = &won;
     start = [](group_member& m) {
       auto& self = static_cast<operand&>(m);
       task<value_type> t = run(self.awaited_);

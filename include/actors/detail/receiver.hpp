@@ -33,6 +33,9 @@ struct message_set {
 /// The `cancel` of every receiver.
 bool cancel_receive(wait& w, fiber& f, cancellation how) noexcept;
 
+/// The operations that are done by taking a message.
+struct receiving {};
+
 enum class receive_event : unsigned char { message, empty, timeout };
 
 struct receiver;
