@@ -66,6 +66,16 @@ bool add(const std::string& name, double items, const run& workload) {
   return true;
 }
 
+bool add(const std::string& name, double items,
+         const std::function<double()>& workload) {
+  benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
+    double seconds = 0;
+    for (auto _ : state) seconds += workload();
+    set_rate(state, items, seconds);
+  })->Unit(benchmark::kMillisecond);
+  return true;
+}
+
 bool add_memory(const std::string& name, double items, const run& workload) {
   for_each_system(name, [&](const std::string& full, const auto& options) {
     benchmark::RegisterBenchmark(full.c_str(), [=](benchmark::State& state) {

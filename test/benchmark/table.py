@@ -1,16 +1,21 @@
 #!/usr/bin/env python3
 """Prints what actors_benchmark measured, beside the targets, as Markdown.
 
+Two tables: what actors do among themselves, and with Asio, beside what plain
+Asio takes for the same.
+
     table.py FILE.json...      files of --benchmark_format=json, or - for stdin
     table.py --run PROGRAM     runs PROGRAM first: every benchmark in a process
                                of its own, five rounds (--rounds N), only those
                                that match --filter REGEX
 
 Figures are medians over all files and repetitions: nanoseconds an item, bytes
-for idle_memory. In bold what misses its target.
+for idle_memory. A ratio is how many items there are for one of plain Asio's.
+In bold what misses its target.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -32,6 +37,11 @@ TARGETS = {
     "ask": ((60, 80), (200, 250)),
     "ask_timeout": ((90, 90), (None, None)),
 }
+# workload with Asio: the most nanoseconds, the least ratio
+WITH_ASIO = {
+    "ask_asio": (300, None),
+    "echo": (None, 1.0),
+}
 COLUMNS = [("pool", 1), ("pool", 2), ("shared", 1), ("shared", 2)]
 
 
@@ -48,14 +58,21 @@ def place(name):
     return workload, (dispatcher, int(threads))
 
 
+def together(name):
+    """What takes turns when it is run: a ratio wants both in one minute."""
+    workload = name.split("/")[0]
+    return workload if workload in WITH_ASIO else name
+
+
 def run(program, pattern, rounds):
     """The runs of each benchmark, each in a fresh process."""
     listed = subprocess.run(
         [program, "--benchmark_list_tests", f"--benchmark_filter={pattern}"],
         check=True, stdout=subprocess.PIPE, text=True)
     names = listed.stdout.split()
-    for name in names:
-        for number in range(rounds):
+    for _, group in itertools.groupby(names, together):
+        group = list(group)
+        for number, name in itertools.product(range(rounds), group):
             print(f"\r{number + 1}/{rounds} {name:30}", end="",
                   file=sys.stderr, flush=True)
             done = subprocess.run(
@@ -99,6 +116,14 @@ def number(x, target=None):
     return f"**{text}**" if target is not None and x > target else text
 
 
+def show(rows):
+    """Nothing for a table that has only its head."""
+    if len(rows) > 2:
+        print()
+        for cells in rows:
+            print("| " + " | ".join(cells) + " |")
+
+
 def table(figures, handovers, probe):
     head = ["workload"]
     for dispatcher, threads in COLUMNS:
@@ -107,7 +132,7 @@ def table(figures, handovers, probe):
             head.append("hand-over")
     rows = [head, ["---"] * len(head)]
     found = {row for row, _ in figures}
-    for row in [*TARGETS, *sorted(found - set(TARGETS))]:
+    for row in [*TARGETS, *sorted(found - set(TARGETS) - set(WITH_ASIO))]:
         if row not in found:
             continue
         targets = TARGETS.get(row, ((None, None), (None, None)))
@@ -120,10 +145,31 @@ def table(figures, handovers, probe):
             if column[1] == 2:
                 cells.append(number(handovers.get(where)))
         rows.append(cells)
-    for cells in rows:
-        print("| " + " | ".join(cells) + " |")
+    show(rows)
     if probe is not None:
         print(f"\n`handover` by itself: {number(probe)} ns.")
+
+
+def table_with_asio(figures):
+    head = ["workload", "target", "measured", "plain Asio", "ratio, target",
+            "ratio"]
+    rows = [head, ["---"] * len(head)]
+    for workload, (most, least) in WITH_ASIO.items():
+        plain = figures.get((workload, ("asio", 1)))
+        for dispatcher in ("guest", "pool", "shared"):
+            ours = figures.get((workload, (dispatcher, 1)))
+            if ours is None:
+                continue
+            ratio = ""
+            if plain is not None:
+                ratio = f"{plain / ours:.2f}"
+                if least is not None and float(ratio) < least:
+                    ratio = f"**{ratio}**"
+            rows.append([
+                f"`{workload}/{dispatcher}/1`",
+                "" if most is None else f"≤ {most}", number(ours, most),
+                number(plain), "" if least is None else f"≥ {least}", ratio])
+    show(rows)
 
 
 def main():
@@ -139,7 +185,9 @@ def main():
         parser.error("either files or --run PROGRAM")
     runs = (run(args.run, args.filter, args.rounds)
             if args.run else load(args.files))
-    table(*collect(runs))
+    figures, handovers, probe = collect(runs)
+    table(figures, handovers, probe)
+    table_with_asio(figures)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,11 @@ bool add(const std::string& name, double items, const run& workload);
 bool add(const std::string& name, double items,
          const actors::system_options& options, const run& workload);
 
+/// As above, for a workload that makes what it needs: a guest on its own
+/// `io_context`, say, or nothing of ours.
+bool add(const std::string& name, double items,
+         const std::function<double()>& workload);
+
 /// As `add`, for a workload that gives the bytes each actor takes.
 bool add_memory(const std::string& name, double items, const run& workload);
 
