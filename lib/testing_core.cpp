@@ -438,7 +438,6 @@ void cell_inspector::kill(cell& c) noexcept {
 void cell_inspector::fail(cell& c, std::exception_ptr error) noexcept {
   if (c.ended_) return;
   c.fail(std::move(error));
-  c.home().queue(c);
 }
 
 }  // namespace actors::detail

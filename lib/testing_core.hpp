@@ -175,7 +175,7 @@ struct cell_inspector {
   /// Kills it here and now: its body, which may refer to the caller's locals,
   /// is never resumed.
   static void kill(cell& c) noexcept;
-  /// Ends the body as if `error` had left it where it waits.
+  /// Ends the body as if `error` had left it where it waits. In its turn.
   static void fail(cell& c, std::exception_ptr error) noexcept;
 };
 
