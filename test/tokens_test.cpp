@@ -36,6 +36,7 @@
 #include <asio/experimental/deferred.hpp>
 #endif
 
+#include "scheduler.hpp"
 #include "support.hpp"
 
 using namespace std::chrono_literals;
@@ -372,6 +373,11 @@ struct told {
   std::atomic<bool> in_call{false};
   bool inside = false;
   std::error_code error;
+  /// Where a handler finds itself on an actor's strand.
+  bool on_a_strand = false;
+  /// What a handler checks where it runs.
+  std::function<bool()> in_place = [] { return true; };
+  bool placed = true;
   /// Not to be seen with `detached`.
   bool shows = true;
   int value = 0;
@@ -411,9 +417,11 @@ struct told {
 /// A callback, as a user would write it.
 struct callback {
   std::shared_ptr<told> to;
-  void operator()(std::error_code e) { to->end(e, 0); }
+  void operator()(std::error_code e) { operator()(e, std::monostate{}); }
   template <class T>
   void operator()(std::error_code e, T value) {
+    to->on_a_strand = actors::detail::here.running != nullptr;
+    to->placed = to->in_place();
     to->end(e, told::number_of(value));
   }
   template <class... Ts>
@@ -469,16 +477,18 @@ class trial {
   /// Runs the test's own loop until nothing waits.
   void follow_up_on_io() {
     follow_up_on(w.io.get_executor());
-    CHECK(result->times == 0);
     w.io.run();
   }
 
   /// That it has ended as it should.
   void check() {
-    if (!w.system) w.io.run();
+    w.io.restart();
+    w.io.run();
     followed.wait();
     CHECK(result->times == 1);
     CHECK(!result->inside);
+    CHECK(!result->on_a_strand);
+    CHECK(result->placed);
     // What `co_spawn` leaves there is its own business.
     if (!spawned) CHECK(!signal.slot().has_handler());
     if (!result->shows) return;
@@ -602,12 +612,85 @@ struct is_detached : any_outcome {
   }
 };
 
+/// On the test's own loop, if the executor says so when asked.
+template <class Executor>
+void run_there(auto& t, const Executor& there, std::function<bool()> in_place) {
+  t.result->in_place = std::move(in_place);
+  t.start(t.make(), asio::bind_executor(there, t.handler()));
+  CHECK(t.result->times == 0);
+  t.follow_up_on_io();
+  CHECK(on_test_thread(*t.result));
+}
+
 struct with_executor : any_outcome {
   static constexpr auto name = "bind_executor(callback)";
   template <class T>
   static void run(trial<T>& t) {
-    t.start(t.make(), asio::bind_executor(t.w.io, t.handler()));
-    t.follow_up_on_io();
+    const auto there = t.w.io.get_executor();
+    run_there(t, there, [=] { return there.running_in_this_thread(); });
+  }
+};
+
+struct with_any_executor : any_outcome {
+  static constexpr auto name = "bind_executor(any_io_executor, callback)";
+  template <class T>
+  static void run(trial<T>& t) {
+    const asio::any_io_executor there = t.w.io.get_executor();
+    run_there(t, there, [] { return true; });
+  }
+};
+
+struct with_strand : any_outcome {
+  static constexpr auto name = "bind_executor(strand, callback)";
+  template <class T>
+  static void run(trial<T>& t) {
+    const auto there = asio::make_strand(t.w.io);
+    run_there(t, there, [=] { return there.running_in_this_thread(); });
+  }
+};
+
+/// An executor that is no more than that: it has no context, and counts no
+/// work.
+class bare_executor {
+ public:
+  explicit bare_executor(asio::io_context& io) : io_{&io} {}
+  static bool inside() { return inside_; }
+
+  static constexpr asio::execution::blocking_t::never_t query(
+      asio::execution::blocking_t) noexcept {
+    return {};
+  }
+  template <class F>
+  void execute(F&& f) const {
+    asio::post(*io_, [taken = std::decay_t<F>(std::forward<F>(f))]() mutable {
+      inside_ = true;
+      std::move(taken)();
+      inside_ = false;
+    });
+  }
+  friend bool operator==(const bare_executor& a,
+                         const bare_executor& b) noexcept {
+    return a.io_ == b.io_;
+  }
+  friend bool operator!=(const bare_executor& a,
+                         const bare_executor& b) noexcept {
+    return a.io_ != b.io_;
+  }
+
+ private:
+  static inline thread_local bool inside_ = false;
+  asio::io_context* io_;
+};
+
+struct with_bare_executor : any_outcome {
+  static constexpr auto name = "bind_executor(bare, callback)";
+  template <class T>
+  static void run(trial<T>& t) {
+    const auto work = asio::make_work_guard(t.w.io);
+    t.result->in_place = &bare_executor::inside;
+    t.start(t.make(), asio::bind_executor(bare_executor{t.w.io}, t.handler()));
+    t.follow_up_on(t.w.io.get_executor());
+    while (t.result->times == 0) t.w.io.run_one();
     CHECK(on_test_thread(*t.result));
   }
 };
@@ -892,6 +975,7 @@ struct list {
 using tokens =
     list<awaited, awaited_alone, a_future, a_deferred, is_detached, a_callback,
          awaited_tuple, awaited_redirected, a_deferred_tuple, with_executor,
+         with_any_executor, with_strand, with_bare_executor,
          future_with_executor, with_slot, awaited_with_slot, with_allocator,
          awaited_in_task, awaited_as_result, awaited_with_use_task,
          awaited_with_use_task_tuple, blocked>;
