@@ -88,10 +88,11 @@ class actor_strand {
     if (c.push_system(*n)) return;
     std::decay_t<F> taken(std::move(n->function));
     destroy_and_free(n);
-    if constexpr (requires { inner_.execute(std::move(taken)); })
-      inner_.execute(std::move(taken));
+    // Not its own `execute`, which Asio before 1.24 keeps to itself.
+    if (may_block)
+      net::dispatch(inner_, std::move(taken));
     else
-      net::execution::execute(inner_, std::move(taken));  // before Asio 1.24
+      net::post(inner_, std::move(taken));
   }
 
   friend bool operator==(const actor_strand& a,

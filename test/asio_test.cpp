@@ -3,8 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <array>
-#include <asio/experimental/as_tuple.hpp>
-#include <asio/experimental/deferred.hpp>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -24,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "asio_tokens.hpp"
 #include "support.hpp"
 
 using namespace std::chrono_literals;
@@ -285,7 +284,7 @@ TEST_SUITE("asio") {
       std::array<char, 8> data;
       co_await asio::async_write(wire.theirs, asio::buffer("ab", 2), use_task);
       auto [e, n] = co_await wire.ours.async_read_some(
-          asio::buffer(data), asio::experimental::as_tuple(use_task));
+          asio::buffer(data), support::as_tuple(use_task));
       CHECK(!e);
       CHECK(n == 2);
       wire.theirs.close();
@@ -445,8 +444,7 @@ TEST_SUITE("asio") {
     int cleaned_up = 0;
     auto as_tuple = [&](actors::context<> self) -> actors::task<> {
       asio::steady_timer timer{self.get_executor(), 1h};
-      auto [e] =
-          co_await timer.async_wait(asio::experimental::as_tuple(use_task));
+      auto [e] = co_await timer.async_wait(support::as_tuple(use_task));
       told.push_back(e);
       co_await self.sleep_for(1ms);
       ++cleaned_up;
@@ -634,7 +632,7 @@ TEST_SUITE("asio") {
     asio::co_spawn(io, client, [](std::exception_ptr e) {
       if (e) std::rethrow_exception(e);
     });
-    auto lazy = s.ask<echo>(2)(asio::experimental::deferred);
+    auto lazy = s.ask<echo>(2)(support::deferred);
     std::move(lazy)(
         asio::bind_executor(io, [&](std::error_code, int n) { deferred = n; }));
     s.ask<echo>(3)(
@@ -657,8 +655,8 @@ TEST_SUITE("asio") {
     std::error_code tuple_error, redirected;
     std::string text = "untouched";
     auto client = [&]() -> asio::awaitable<void> {
-      auto [e, value] = co_await s.ask<refuse>()(
-          asio::experimental::as_tuple(asio::use_awaitable));
+      auto [e, value] =
+          co_await s.ask<refuse>()(support::as_tuple(asio::use_awaitable));
       tuple_error = e;
       text = value;
       co_await s.ask<refuse>()(

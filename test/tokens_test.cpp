@@ -28,30 +28,16 @@
 #include <variant>
 #include <vector>
 
-#if __has_include(<asio/as_tuple.hpp>)
-#include <asio/as_tuple.hpp>
-#include <asio/deferred.hpp>
-#else
-#include <asio/experimental/as_tuple.hpp>
-#include <asio/experimental/deferred.hpp>
-#endif
-
+#include "asio_tokens.hpp"
 #include "scheduler.hpp"
 #include "support.hpp"
 
 using namespace std::chrono_literals;
 using actors::exit_reason;
 using actors::operation;
+using support::as_tuple;
+using support::deferred;
 using support::quiet;
-
-// Where they are depends on Asio's version.
-#if __has_include(<asio/as_tuple.hpp>)
-using asio::as_tuple;
-using asio::deferred;
-#else
-using asio::experimental::as_tuple;
-using asio::experimental::deferred;
-#endif
 
 namespace {
 

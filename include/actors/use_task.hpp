@@ -116,11 +116,15 @@ struct completion<std::tuple<std::error_code, Args...>> {
   static result<type> make(type values) { return values; }
 };
 
-/// The place where an initiation of `redirect_error` puts the error.
-template <class Initiation>
-const std::error_code* error_place(const Initiation& i) noexcept {
+/// The place where `redirect_error` puts the error: Asio before 1.31 keeps it
+/// in the initiation, later ones give it a pointer among the arguments.
+template <class Initiation, class... Args>
+const std::error_code* error_place(const Initiation& i,
+                                   const std::tuple<Args...>& args) noexcept {
   if constexpr (requires { static_cast<const std::error_code&>(i.ec_); })
     return &i.ec_;
+  else if constexpr ((std::is_same_v<Args, std::error_code*> + ... + 0) == 1)
+    return std::get<std::error_code*>(args);
   else
     return nullptr;
 }
@@ -213,7 +217,7 @@ class [[nodiscard]] use_task_op : public awaitable_base, private wait {
     fiber_ = &f;
     waiter = frame;
     wait::cancel = &cancel_operation;
-    error_place_ = error_place(initiation_);
+    error_place_ = error_place(initiation_, args_);
     inline_ = true;
     std::apply(
         [this](auto&... args) {
