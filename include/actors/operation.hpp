@@ -21,6 +21,10 @@ namespace actors {
 /// Names, in a compile error, the header that an operation needs for `token`.
 template <class Token>
 struct completion_token_needs_actors_asio_hpp;
+/// Says, in a compile error, how an `asio::awaitable` of an Asio that awaits
+/// nothing without a token awaits `Op`: `co_await op(asio::use_awaitable)`.
+template <class Op>
+struct give_asio_use_awaitable_to_await_in_an_asio_awaitable;
 
 namespace detail {
 
@@ -34,6 +38,16 @@ template <class Op, class Token>
 concept token_bridged = requires {
   sizeof(token_bridge<Op, Token>);
 };
+
+/// No token. With a pointer to their own promise, Asio's coroutines find out
+/// whether what they await is a function of theirs.
+template <class Token>
+concept object_pointer =
+    std::is_pointer_v<Token> && std::is_object_v<std::remove_pointer_t<Token>>;
+
+template <class Op, class Promise>
+concept awaited_with_token_only =
+    !token_bridged<Op, Promise*> || token_bridge<Op, Promise*>::needs_token;
 
 /// The part of an operation that does not depend on its value. While an actor
 /// waits for it, everything in it belongs to that actor's strand.
@@ -161,7 +175,8 @@ class [[nodiscard]] operation : public detail::operation_base {
   /// cancellation slot, emitted there, ends it with `operation_aborted`. Any
   /// thread.
   template <class Token>
-  decltype(auto) operator()(Token&& token) && {
+  requires(!detail::object_pointer<std::decay_t<Token>>) decltype(auto)
+  operator()(Token&& token) && {
     using token_type = std::decay_t<Token>;
     if constexpr (detail::token_bridged<operation, token_type>)
       return detail::token_bridge<operation, token_type>::start(
@@ -170,6 +185,19 @@ class [[nodiscard]] operation : public detail::operation_base {
       (void)sizeof(completion_token_needs_actors_asio_hpp<token_type>);
       return detail::anything{};
     }
+  }
+
+  /// Nothing but an error that can be read, where an `asio::awaitable` cannot
+  /// await it without a token.
+  template <class Promise>
+  requires(std::is_object_v<Promise>&&
+               detail::awaited_with_token_only<operation, Promise>) auto
+  operator()(Promise*) && {
+    if constexpr (detail::token_bridged<operation, Promise*>)
+      (void)sizeof(
+          give_asio_use_awaitable_to_await_in_an_asio_awaitable<operation>);
+    else
+      (void)sizeof(completion_token_needs_actors_asio_hpp<Promise*>);
   }
 
   T await_resume() { return take().value(); }

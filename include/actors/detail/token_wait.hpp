@@ -297,6 +297,25 @@ struct token_signature<void> {
   using type = void(std::error_code);
 };
 
+/// An operation of nobody's.
+struct sample_operation {
+  template <class Token>
+  requires(!object_pointer<std::decay_t<Token>>) auto operator()(
+      Token&& token) && {
+    return asio::async_initiate<Token, void()>([](auto&&) {}, token);
+  }
+};
+/// Whether Asio's coroutines await an operation as it is, without a token.
+template <class Promise>
+concept awaits_operations = requires(Promise& p) {
+  p.await_transform(sample_operation{});
+};
+template <class T, class Promise>
+requires(
+    std::is_object_v<Promise>) struct token_bridge<operation<T>, Promise*> {
+  static constexpr bool needs_token = !awaits_operations<Promise>;
+};
+
 template <class T, class Token>
 struct token_bridge<operation<T>, Token> {
   template <class Given>
