@@ -654,12 +654,12 @@ class bare_executor {
       inside_ = false;
     });
   }
-  friend bool operator==(const bare_executor& a,
-                         const bare_executor& b) noexcept {
+  [[maybe_unused]] friend bool operator==(const bare_executor& a,
+                                          const bare_executor& b) noexcept {
     return a.io_ == b.io_;
   }
-  friend bool operator!=(const bare_executor& a,
-                         const bare_executor& b) noexcept {
+  [[maybe_unused]] friend bool operator!=(const bare_executor& a,
+                                          const bare_executor& b) noexcept {
     return a.io_ != b.io_;
   }
 
