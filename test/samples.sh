@@ -9,9 +9,80 @@ set -euo pipefail
 cd "$1"
 times=${2-1000}
 
+log=$(mktemp)
+server=
+trap '[[ -z $server ]] || kill -KILL "$server"; rm -f "$log"' EXIT
+
 fail() {
   echo "$*" >&2
   exit 1
+}
+
+# --- Servers -----------------------------------------------------------------
+
+# start NAME [ARGS...]: the sample NAME with PORT and ARGS, on the first port
+# that is free.
+start() {
+  local status
+  name=$1
+  for ((;;)); do
+    port=$((20000 + RANDOM % 10000))
+    : >"$log"  # what the one before has said
+    "./$name" "$port" "${@:2}" >"$log" 2>&1 &
+    server=$!
+    until grep -q . "$log"; do
+      kill -0 "$server" 2>/dev/null || break
+      sleep 0.01
+    done
+    ! grep -q "listening on port $port" "$log" || return 0
+    status=0
+    wait "$server" || status=$?
+    server=
+    [[ $status -eq 2 ]] || fail "$name: $status: $(cat "$log")"
+  done
+}
+
+# stop: SIGTERM ends it well.
+stop() {
+  local status=0
+  kill -TERM "$server"
+  wait "$server" || status=$?
+  server=
+  [[ $status -eq 0 ]] || fail "$name: ended with $status: $(cat "$log")"
+}
+
+# refused TEXT ARGS...: one line that has the text, and status 2.
+refused() {
+  local status=0 said
+  said=$("./$name" "${@:2}" 2>&1) || status=$?
+  [[ $status -eq 2 ]] || fail "$name ${*:2}: status $status, not 2"
+  [[ $(wc -l <<<"$said") -eq 1 && $said == *"$1"* ]] ||
+    fail "$name ${*:2}: said \"$said\""
+}
+refused_ports() {
+  refused "port $port" "$port" "$@"  # taken
+  local bad
+  for bad in seven 0 65536 7x; do refused "a number" "$bad" "$@"; done
+  refused "a number"
+}
+
+# connect VARIABLE: its descriptor is left there.
+connect() { eval "exec {$1}<>/dev/tcp/localhost/$port"; }
+# hang_up DESCRIPTOR
+hang_up() { eval "exec $1>&-"; }
+
+# expect DESCRIPTOR LINE...: what comes next.
+expect() {
+  local line said
+  for line in "${@:2}"; do
+    read -r -t 20 -u "$1" said || fail "$name: no \"$line\" comes"
+    [[ $said == "$line" ]] || fail "$name: \"$said\" instead of \"$line\""
+  done
+}
+expect_end() {
+  local said status=0
+  read -r -t 20 -u "$1" said || status=$?
+  [[ $status -eq 1 ]] || fail "$name: \"$said\" instead of the end ($status)"
 }
 
 # --- hello: its line each time -----------------------------------------------
@@ -20,61 +91,108 @@ for ((i = 0; i != times; ++i)); do
   [[ $(./hello) == "Hello world" ]] || fail "hello: not its line, run $i"
 done
 
-# --- ask ---------------------------------------------------------------------
+# --- Those that end by themselves --------------------------------------------
 
 ./ask >/dev/null || fail "ask: ended with $?"
 
+# has PROGRAM LINE...: it ends well, and has printed each.
+has() {
+  local said line
+  said=$("./$1") || fail "$1: ended with $?: $said"
+  for line in "${@:2}"; do
+    [[ $said == *"$line"* ]] || fail "$1: no \"$line\" in: $said"
+  done
+}
+for ((i = 0; i != 10; ++i)); do
+  has embedded "the awaitable got " "the callback got " "the thread got 4"
+done
+has timers "the guest in a hurry leaves" "the guest with time gets" \
+  "no heartbeat any more"
+[[ $(./timers | grep -c beep) -eq 5 ]] || fail "timers: not five beeps"
+
 # --- echo_server -------------------------------------------------------------
 
-log=$(mktemp)
-server=
-trap '[[ -z $server ]] || kill -KILL "$server"; rm -f "$log"' EXIT
-
-# On the first port that is free.
-for ((;;)); do
-  port=$((20000 + RANDOM % 20000))
-  ./echo_server "$port" >"$log" 2>&1 &
-  server=$!
-  until grep -q . "$log"; do
-    kill -0 "$server" 2>/dev/null || break
-    sleep 0.01
-  done
-  grep -q "listening on port $port" "$log" && break
-  status=0
-  wait "$server" || status=$?
-  [[ $status -eq 2 ]] || fail "echo_server: $status: $(cat "$log")"
-done
-
-# What is refused: one line that says so, and status 2.
-refused() {
-  local status=0 said
-  said=$(./echo_server "${@:2}" 2>&1) || status=$?
-  [[ $status -eq 2 ]] || fail "echo_server ${*:2}: status $status, not 2"
-  [[ $(wc -l <<<"$said") -eq 1 && $said == *"$1"* ]] ||
-    fail "echo_server ${*:2}: said \"$said\""
-}
-refused "port $port" "$port"  # taken
-refused "a number" seven
-refused "a number" 0
-refused "a number" 65536
-refused "a number"
+start echo_server
+refused_ports
 
 # 1,000 lines: the same come back.
-exec {line}<>"/dev/tcp/localhost/$port"
+connect line
 seq -f 'line %g' 1000 >&"$line" &
 diff <(seq -f 'line %g' 1000) <(head -n 1000 <&"$line") ||
   fail "echo_server: other lines came back"
-exec {line}>&-
+hang_up "$line"
 
 # SIGTERM with 50 idle connections: a clean end that says what it closes.
 for ((i = 0; i != 50; ++i)); do
-  exec {idle}<>"/dev/tcp/localhost/$port"
+  connect idle
   echo "here" >&"$idle"
-  read -r said <&"$idle"  # it has been accepted
+  expect "$idle" "here"  # it has been accepted
 done
-kill -TERM "$server"
-status=0
-wait "$server" || status=$?
-server=
-[[ $status -eq 0 ]] || fail "echo_server: ended with $status on SIGTERM"
+stop
 grep -q "closed 50 connections" "$log" || fail "echo_server: $(cat "$log")"
+
+# --- migrate: four servers, one behaviour ------------------------------------
+
+for sample in migrate/*; do
+  [[ -f $sample && -x $sample ]] || continue
+  start "$sample"
+  refused_ports
+
+  connect one
+  connect two
+  echo "count" >&"$one" && expect "$one" "0"
+  echo "set colour dark red" >&"$one" && expect "$one" "ok"
+  echo "get colour" >&"$two" && expect "$two" "dark red"
+  echo "get shape" >&"$two" && expect "$two" "none"
+  echo "paint it black" >&"$two" && expect "$two" "what?"
+
+  # Many commands in one packet, one command in many.
+  printf 'count\r\nget colour\nset shape round\ncount\n' >&"$one"
+  expect "$one" "1" "dark red" "ok" "2"
+  for part in g et " sh" ape $'\n'; do printf '%s' "$part" >&"$one"; done
+  expect "$one" "round"
+
+  # A watcher is told of others' changes, and of its own before the answer.
+  echo "watch colour" >&"$one" && expect "$one" "ok"
+  echo "set colour light blue" >&"$two" && expect "$two" "ok"
+  expect "$one" "changed colour light blue"
+  echo "set shape square" >&"$two" && expect "$two" "ok"
+  echo "set colour green" >&"$one"
+  expect "$one" "changed colour green" "ok"
+
+  # Two at once change what one watches: each one's changes in their order.
+  connect three
+  seq -f 'set colour two%g' 200 >&"$two" &
+  seq -f 'set colour three%g' 200 >&"$three" &
+  told=$(timeout 20 head -n 400 <&"$one") || fail "$name: fewer were told"
+  for who in two three; do
+    diff <(seq -f "changed colour $who%g" 200) <(grep " $who" <<<"$told") ||
+      fail "$name: told in another order"
+  done
+  # What it was told last is what is there.
+  for ((i = 0; i != 200; ++i)); do expect "$two" "ok"; done
+  for ((i = 0; i != 200; ++i)); do expect "$three" "ok"; done
+  echo "get colour" >&"$three"
+  expect "$three" "$(tail -n 1 <<<"$told" | sed 's/^changed colour //')"
+
+  # It ends properly, or in the middle of a line, or without reading.
+  echo "quit" >&"$two" && expect "$two" "bye" && expect_end "$two"
+  connect four
+  printf 'watch colour\nset colour bl' >&"$four" && expect "$four" "ok"
+  hang_up "$four"
+  hang_up "$one"
+  echo "set colour grey" >&"$three" && expect "$three" "ok"
+
+  # Who sends a line without an end is sent away.
+  connect five
+  head -c 5000 /dev/zero | tr '\0' x >&"$five" || true
+  read -r -t 20 -u "$five" 2>/dev/null || [[ $? -eq 1 ]] ||
+    fail "$name: takes a line that is too long"
+  echo "count" >&"$three" && expect "$three" "2"
+
+  # SIGTERM with open connections, one that watches and one that is silent.
+  connect six
+  echo "watch shape" >&"$three" && expect "$three" "ok"
+  stop
+  expect_end "$three"
+done
