@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdio>
 #include <map>
-#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -70,59 +69,54 @@ actors::task<> store(actors::context<set, get, count, watch, forget> self) {
 
 using store_ref = actors::actor_ref<set, get, count, watch, forget>;
 
-// What the client says, told to the session as lines to answer.
-asio::awaitable<void> read(std::shared_ptr<tcp::socket> socket, watcher session,
-                           store_ref values) {
-  try {
-    std::string input;
-    for (;;) {
-      const std::size_t size = co_await asio::async_read_until(
-          *socket, asio::dynamic_buffer(input, longest_line), '\n',
-          asio::use_awaitable);
-      const command c = take_command(input, size);
-      if (c.verb == "set") {
-        co_await values.ask<set>(c.key, c.value)(asio::use_awaitable);
-        session.tell<line>("ok");
-      } else if (c.verb == "get") {
-        auto value = co_await values.ask<get>(c.key)(asio::use_awaitable);
-        session.tell<line>(value.value_or("none"));
-      } else if (c.verb == "count") {
-        std::size_t keys = co_await values.ask<count>()(asio::use_awaitable);
-        session.tell<line>(std::to_string(keys));
-      } else if (c.verb == "watch") {
-        co_await values.ask<watch>(c.key, session)(asio::use_awaitable);
-        session.tell<line>("ok");
-      } else if (c.verb == "quit") {
-        session.tell<line>("bye");
-        break;
-      } else {
-        session.tell<line>("what?");
-      }
+// What the client says is answered to the session, in lines to write.
+actors::task<> read(tcp::socket& socket, watcher session, store_ref values) {
+  std::string input;
+  for (;;) {
+    auto size = co_await actors::as_result(asio::async_read_until(
+        socket, asio::dynamic_buffer(input, longest_line), '\n',
+        actors::use_task));
+    if (!size) break;
+    const command c = take_command(input, *size);
+    if (c.verb == "set") {
+      co_await values.ask<set>(c.key, c.value);
+      session.tell<line>("ok");
+    } else if (c.verb == "get") {
+      auto value = co_await values.ask<get>(c.key);
+      session.tell<line>(value.value_or("none"));
+    } else if (c.verb == "count") {
+      std::size_t keys = co_await values.ask<count>();
+      session.tell<line>(std::to_string(keys));
+    } else if (c.verb == "watch") {
+      co_await values.ask<watch>(c.key, session);
+      session.tell<line>("ok");
+    } else if (c.verb == "quit") {
+      session.tell<line>("bye");
+      break;
+    } else {
+      session.tell<line>("what?");
     }
-  } catch (const std::system_error&) {
-    // The client has gone, or the server ends.
   }
   session.drain();  // it ends when all that it has been told is written
 }
 
-// A connection: it writes the lines it is told, one at a time, whoever tells
-// them. The reader runs beside it, on its strand, so they may share the socket.
-actors::task<> session(actors::context<line> self, tcp::socket connected,
+// A connection. It writes the lines it is told, whoever tells them, one at a
+// time, and reads beside that. Both run on its strand, and the socket is there
+// until both have ended; the first that fails ends the other.
+actors::task<> session(actors::context<line> self, tcp::socket socket,
                        store_ref values) {
-  auto socket = std::make_shared<tcp::socket>(std::move(connected));
-  asio::co_spawn(self.get_executor(), read(socket, self.ref(), values),
-                 asio::detached);
   try {
-    co_await self.serve([&](line l) -> actors::task<> {
-      l.text += '\n';
-      co_await asio::async_write(*socket, asio::buffer(l.text),
-                                 actors::use_task);
-    });
+    co_await actors::when_all(read(socket, self.ref(), values),
+                              self.serve([&](line l) -> actors::task<> {
+                                l.text += '\n';
+                                co_await asio::async_write(socket,
+                                                           asio::buffer(l.text),
+                                                           actors::use_task);
+                              }));
   } catch (const std::system_error&) {
-    // The client has gone.
+    // The client has gone, or the server ends.
   }
   values.tell(forget{self.ref()});
-  socket->close();  // ends the reader
 }
 
 actors::task<> listener(actors::context<> self, tcp::acceptor acceptor,
