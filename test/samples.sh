@@ -11,7 +11,10 @@ times=${2-1000}
 
 log=$(mktemp)
 server=
-trap '[[ -z $server ]] || kill -KILL "$server"; rm -f "$log"' EXIT
+target=
+: >"$log.target"
+trap '{ kill -KILL $server $target || true; } 2>/dev/null
+      rm -f "$log" "$log.target"' EXIT
 
 fail() {
   echo "$*" >&2
@@ -59,9 +62,10 @@ refused() {
   [[ $(wc -l <<<"$said") -eq 1 && $said == *"$1"* ]] ||
     fail "$name ${*:2}: said \"$said\""
 }
+# refused_ports [ARGS...]: as the server's PORT, before ARGS.
 refused_ports() {
-  refused "port $port" "$port" "$@"  # taken
   local bad
+  refused "port $port" "$port" "$@"  # taken
   for bad in seven 0 65536 7x; do refused "a number" "$bad" "$@"; done
   refused "a number"
 }
@@ -130,6 +134,79 @@ for ((i = 0; i != 50; ++i)); do
 done
 stop
 grep -q "closed 50 connections" "$log" || fail "echo_server: $(cat "$log")"
+
+# --- tcp_proxy ---------------------------------------------------------------
+
+# What it connects to: a server that is asked, by a first line, to "count" what
+# comes and say it at the end, or to "greet" and close its own side, and then to
+# count. It says its port, and what it has counted.
+perl -MIO::Socket::INET -e '
+  $SIG{PIPE} = "IGNORE";
+  $| = 1;
+  my $listen = IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 5)
+    or die "no port: $!";
+  print $listen->sockport, "\n";
+  while (my $peer = $listen->accept) {
+    my $what = <$peer>;
+    if ($what eq "greet\n") {
+      print $peer "hello\n";
+      $peer->flush;
+      $peer->shutdown(1);
+    }
+    my $bytes = 0;
+    while (my $n = read $peer, my $data, 65536) { $bytes += $n }
+    print $peer "$bytes\n" if $what eq "count\n";
+    print "$bytes\n";
+  }' >"$log.target" &
+target=$!
+until grep -q . "$log.target"; do
+  kill -0 "$target" 2>/dev/null || fail "no server for tcp_proxy"
+  sleep 0.01
+done
+target_port=$(head -n 1 "$log.target")
+
+start tcp_proxy "localhost:$target_port"
+refused_ports "localhost:$target_port"
+for bad in "" localhost :80 localhost: localhost:0 localhost:http; do
+  refused "HOST:PORT" "$((port + 1))" "$bad"
+done
+
+# The client closes its side first: the answer still comes.
+answer=$(perl -MIO::Socket::INET -e '
+  my $peer = IO::Socket::INET->new("127.0.0.1:$ARGV[0]") or die $!;
+  print $peer "count\n", "x" x 1000000;
+  $peer->flush;
+  $peer->shutdown(1);
+  print <$peer>' "$port") || fail "tcp_proxy: no connection"
+[[ $answer == 1000000 ]] || fail "tcp_proxy: \"$answer\" of 1000000 bytes"
+
+# The server closes its side first: it still gets what comes.
+answer=$(perl -MIO::Socket::INET -e '
+  my $peer = IO::Socket::INET->new("127.0.0.1:$ARGV[0]") or die $!;
+  print $peer "greet\n";
+  $peer->flush;
+  print <$peer>;
+  print $peer "x" x 2000000' "$port") || fail "tcp_proxy: no connection"
+[[ $answer == hello ]] || fail "tcp_proxy: \"$answer\" is no greeting"
+for ((i = 0; i != 400; ++i)); do
+  ! grep -qx 2000000 "$log.target" || break
+  sleep 0.05
+done
+((i < 400)) || fail "tcp_proxy: what came after the server's end is lost"
+
+# A stop ends what is half open; nobody is there afterwards.
+connect half
+echo "greet" >&"$half" && expect "$half" "hello" && expect_end "$half"
+stop
+kill "$target"
+wait "$target" || true
+target=
+start tcp_proxy "localhost:$target_port"
+connect nobody
+expect_end "$nobody"
+stop
+grep -q "no connection to localhost:$target_port" "$log" ||
+  fail "tcp_proxy: $(cat "$log")"
 
 # --- migrate: four servers, one behaviour ------------------------------------
 
