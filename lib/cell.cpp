@@ -61,7 +61,7 @@ bool cell::push_user(envelope* e) noexcept {
     // tells itself something lets others have their turn before.
     if (receiver_) {
       if (!queued_) home_->queue(*this);
-    } else if (here.running == this) {
+    } else if (here.running() == this) {
       yields_ = true;
       budget_ = 0;
     }
@@ -84,7 +84,7 @@ bool cell::push_system(system_node& n) noexcept {
     if (system_.closed()) return false;
     local_system_.push(&n);
     // A cell that runs looks again before its turn ends.
-    if (!queued_ && here.running != this) home_->queue(*this);
+    if (!queued_ && here.running() != this) home_->queue(*this);
     return true;
   }
   switch (system_.push(&n)) {
@@ -157,7 +157,8 @@ bool cell::run() noexcept {
 }
 
 void cell::completed(fiber& f, wait& w) noexcept {
-  if (here.running == this && std::exchange(here.at_top, false) && !published_)
+  if (here.running() == this && std::exchange(here.at_top, false) &&
+      !published_)
     resume(f, w);  // its executor is its own turn
   else
     dropped(f, w);
@@ -415,7 +416,7 @@ void cell::free_frames() noexcept {
 // --- receive ----------------------------------------------------------------
 
 poll_result cell::poll(receiver& r) {
-  if (here.running != this)
+  if (here.running() != this)
     throw std::logic_error(
         "receive is for the actor's own coroutine, on its strand; tell the "
         "actor from elsewhere");

@@ -29,7 +29,7 @@ namespace {
 
 /// The message that the fiber which runs now works for.
 envelope* message_in_hand(cell& c) noexcept {
-  fiber* f = here.running == &c && here.task ? here.task : &c.main();
+  fiber* f = here.running() == &c && here.task ? here.task : &c.main();
   while (f && f->child && !f->hand) f = static_cast<child_fiber*>(f)->parent;
   return f ? f->hand : nullptr;
 }
@@ -61,7 +61,7 @@ void throw_wrong_reply(const envelope* e) {
 
 errc why_dropped() noexcept {
   if (std::uncaught_exceptions() > 0) return errc::actor_failed;
-  if (here.running && here.running->failing()) return errc::actor_failed;
+  if (here.running() && here.running()->failing()) return errc::actor_failed;
   return errc::no_reply;
 }
 

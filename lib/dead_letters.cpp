@@ -116,9 +116,9 @@ void report_undelivered(cell_base* to, envelope* message,
                         dead_letter::reason why) noexcept {
   // Of a question the asker is told, and nobody else need be.
   if (!message->type->slot(message)) {
-    system_core* core = to             ? &to_cell(*to).core()
-                        : here.running ? &here.running->core()
-                                       : nullptr;
+    system_core* core = to               ? &to_cell(*to).core()
+                        : here.running() ? &here.running()->core()
+                                         : nullptr;
     if (!core && here.home) core = &here.home->core();
     if (core)
       core->letters().report(*message, to, why);

@@ -30,13 +30,19 @@ class worker final : public scheduler {
       : scheduler{core, true, false}, io_{1}, alarm_{io_}, spins_{spins} {}
 
   void start() {
-    thread_ = std::thread{[this] { loop(); }};
+    thread_ = std::thread{[this] {
+      core().joined();
+      loop();
+      core().left();
+    }};
   }
   /// From another thread, when no wake can come any more.
-  void join() noexcept {
+  void stop() noexcept {
     // After what has been posted before, also by this thread to itself, which
     // comes into the queue later: handlers of questions are owed it.
     net::post(io_, [this] { net::post(io_, [this] { stop_ = true; }); });
+  }
+  void join() noexcept {
     if (thread_.joinable()) thread_.join();
   }
   /// Destroys what operations of abandoned actors are left.
@@ -187,14 +193,18 @@ class pool final : public system_core {
       for (worker* w : workers_) w->start();
     } catch (...) {
       // No more threads are to be had. Nothing has run on those there are.
+      for (worker* w : workers_) w->stop();
       for (worker* w : workers_) w->join();
       throw;
     }
     start_guardian();
   }
 
+  void ask_threads_to_stop() noexcept override {
+    for (worker* w : workers_) w->stop();
+  }
+
   void shut_down() noexcept override {
-    lock_out();
     for (worker* w : workers_) w->join();
     for (worker* w : workers_) w->close();
   }

@@ -1,7 +1,9 @@
 /// What runs cells: one context of a dispatcher.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 #include "actors/message.hpp"
@@ -88,23 +90,33 @@ class scheduler {
 struct thread_state {
   /// The context whose cells this thread alone runs, or null.
   scheduler* home = nullptr;
-  /// The cell that runs on it now, or null.
-  cell* running = nullptr;
-  /// The fiber of that cell that runs, if it is not the body's.
+  /// The fiber of the cell that runs, if it is not the body's.
   child_fiber* task = nullptr;
   /// A handler of Asio runs in the cell's turn, and no fiber has been resumed
   /// by it.
   bool at_top = false;
+  /// The cell that runs on it now, or null, and how many turns there have been.
+  /// Written by this thread, read by who waits for the system's end.
+  std::atomic<cell*> current{nullptr};
+  std::atomic<std::uint32_t> turns{0};
+
+  cell* running() const noexcept {
+    return current.load(std::memory_order_relaxed);
+  }
 };
 inline constinit thread_local thread_state here{};
 
 /// Marks which cell runs on this thread.
 class cell::turn {
  public:
-  explicit turn(cell& c) noexcept : before_{std::exchange(here.running, &c)} {}
+  explicit turn(cell& c) noexcept : before_{here.running()} {
+    here.current.store(&c, std::memory_order_release);
+    here.turns.store(here.turns.load(std::memory_order_relaxed) + 1,
+                     std::memory_order_relaxed);
+  }
   turn(const turn&) = delete;
   turn& operator=(const turn&) = delete;
-  ~turn() { here.running = before_; }
+  ~turn() { here.current.store(before_, std::memory_order_release); }
 
  private:
   cell* before_;

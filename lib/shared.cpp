@@ -195,7 +195,11 @@ class shared_owner final : public system_core {
     schedulers_.push_back(std::move(s));
     try {
       for (std::size_t i = 0; i != threads; ++i)
-        threads_.emplace_back([this] { io_.run(); });
+        threads_.emplace_back([this] {
+          joined();
+          io_.run();
+          left();
+        });
     } catch (...) {
       // No more threads are to be had. Nothing has run on those there are.
       work_.reset();
@@ -210,12 +214,15 @@ class shared_owner final : public system_core {
            io_.get_executor().running_in_this_thread();
   }
 
-  void shut_down() noexcept override {
-    lock_out();
+  void ask_threads_to_stop() noexcept override {
+    if (!work_.owns_work()) return;
     work_.reset();
     // After what has been posted before, also by a thread to itself, which
     // comes into the queue later: handlers of questions are owed it.
     net::post(io_, [this] { net::post(io_, [this] { io_.stop(); }); });
+  }
+
+  void shut_down() noexcept override {
     for (std::thread& t : threads_) t.join();
     scheduler_->close();
     io_.close();

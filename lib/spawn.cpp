@@ -38,6 +38,7 @@ void cell_base::destroy() noexcept {
   // The last cell of a system, its guardian, lets the system go.
   cell_ptr parent{c.parent()};
   system_core* core = c.parent() ? nullptr : &home.core();
+  home.core().before_memory_goes();
   c.~cell();
   deallocate(&c, size);
   parent = {};
@@ -91,7 +92,7 @@ cell_ptr launch(cell& c) noexcept {
   // From the next lines on others may stop it, and it may not end before the
   // wake that is sent at the end.
   if (!at_home) c.expect_wake();
-  if (here.running == &above) {
+  if (here.running() == &above) {
     above.adopt(c);
   } else if (!send_order(
                  above,

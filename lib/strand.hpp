@@ -76,7 +76,7 @@ class actor_strand {
     cell& c = to_cell(*cell_.get());
     const bool may_block = net::query(inner_, net::execution::blocking) !=
                            net::execution::blocking.never;
-    if (may_block && here.running == &c) {
+    if (may_block && here.running() == &c) {
       std::decay_t<F> taken(std::forward<F>(f));
       std::move(taken)();
       return;

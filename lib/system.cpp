@@ -1,6 +1,7 @@
 #include "actors/system.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <stdexcept>
 #include <string>
@@ -148,7 +149,7 @@ void system_core::report_failure(cell& c,
 }
 
 bool system_core::on_runtime_thread() const noexcept {
-  return here.home || here.running;
+  return here.home || here.running();
 }
 
 void system_core::stop_on_signals(std::initializer_list<int> numbers) {
@@ -183,6 +184,127 @@ void system_core::drain() noexcept {
 void system_core::stop() noexcept {
   draining_.store(false, std::memory_order_relaxed);
   request_stop(guardian_);
+  std::lock_guard lock{mutex_};
+  stopping_ = true;
+  ended_changed_.notify_all();
+}
+
+void system_core::joined() {
+  std::lock_guard lock{mutex_};
+  threads_.push_back(&here);
+}
+
+void system_core::left() noexcept {
+  std::lock_guard lock{mutex_};
+  std::erase(threads_, &here);
+  ended_changed_.notify_all();
+}
+
+// How a thread is known to be lost, while the system is asked to end: an
+// actor's turn, which ends after so and so many messages, has lasted longer
+// than a stop and a kill may take together; or, in a handler that is no
+// actor's, nothing that is posted is run for as long, and no actor has a turn
+// either.
+//
+// Whoever waits for the end reads which cell holds the thread. The cell is
+// there as long as its turn; should the turn end just now, then its memory does
+// not go before the lock does (`before_memory_goes`): that the lock is to be
+// taken has been known since the watch began, long before.
+class system_core::watch {
+ public:
+  watch(system_core& core, duration limit) : core_{core}, limit_{limit} {
+    const auto now = clock::now();
+    for (const thread_state* t : core.threads_)
+      threads_.push_back({t, t->turns.load(std::memory_order_relaxed), now});
+    for (const auto& s : core.schedulers_) pings_.push_back({s.get()});
+  }
+  /// What is wrong; nothing while nothing is. Under the system's lock.
+  std::string look() {
+    const auto now = clock::now();
+    for (observed& o : threads_) {
+      const auto end = core_.threads_.end();
+      if (std::find(core_.threads_.begin(), end, o.thread) == end) continue;
+      cell* const c = o.thread->current.load(std::memory_order_acquire);
+      const auto turns = o.thread->turns.load(std::memory_order_relaxed);
+      if (turns != o.turns) last_turn_ = now;
+      if (!c || turns != o.turns) {
+        o.turns = turns;
+        o.since = now;
+      } else if (now - o.since >= limit_) {
+        return c->path() + " does not come back from its code";
+      }
+    }
+    for (ping& p : pings_) {
+      if (!p.answered || p.answered->load(std::memory_order_acquire)) {
+        p.answered = std::make_shared<std::atomic<bool>>(false);
+        p.since = now;
+        net::post(p.to->executor(), [answered = p.answered] {
+          answered->store(true, std::memory_order_release);
+        });
+      } else if (now - std::max(p.since, last_turn_) >= limit_) {
+        return "a handler does not come back";
+      }
+    }
+    return {};
+  }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  struct observed {
+    const thread_state* thread;
+    std::uint32_t turns;
+    clock::time_point since;
+  };
+  struct ping {
+    scheduler* to;
+    std::shared_ptr<std::atomic<bool>> answered = {};
+    clock::time_point since = {};
+  };
+
+  system_core& core_;
+  const duration limit_;
+  std::vector<observed> threads_;
+  std::vector<ping> pings_;
+  clock::time_point last_turn_ = clock::now();
+};
+
+bool system_core::wait_until_ended_or_lost() noexcept {
+  const duration limit = std::min(options_.stop_timeout, longest) +
+                         std::min(kill_timeout(), longest);
+  const duration interval = std::clamp<duration>(
+      limit / 8, std::chrono::milliseconds{10}, std::chrono::milliseconds{250});
+  const auto over = [&] { return ended_ || lost_; };
+
+  std::unique_lock lock{mutex_};
+  ended_changed_.wait(lock, [&] { return over() || stopping_; });
+  if (over()) return ended_;
+  watching_.store(true, std::memory_order_relaxed);
+  watch w{*this, limit};
+  while (!ended_changed_.wait_for(lock, interval, over)) {
+    const std::string wrong = w.look();
+    if (wrong.empty()) continue;
+    lost_ = true;
+    ended_changed_.notify_all();
+    lock.unlock();
+    log(wrong + " and holds a thread: the system ends without it");
+    return false;
+  }
+  return ended_;
+}
+
+bool system_core::stop_threads() noexcept {
+  lock_out();
+  ask_threads_to_stop();
+  std::unique_lock lock{mutex_};
+  if (ended_changed_.wait_for(lock, std::min(kill_timeout(), longest),
+                              [&] { return threads_.empty(); }))
+    return true;
+  const std::size_t left = threads_.size();
+  lock.unlock();
+  log("the system ends without " + std::to_string(left) +
+      (left == 1 ? " thread that does" : " threads that do") +
+      " not come back from a handler");
+  return false;
 }
 
 bool system_core::wait_until_ended(std::optional<duration> timeout) noexcept {
@@ -230,14 +352,14 @@ bool system_core::enter() noexcept {
 void system_core::leave() noexcept {
   if (visitors_.fetch_sub(1, std::memory_order_acq_rel) != (locked | 1)) return;
   std::lock_guard lock{mutex_};
-  left_ = true;
+  visitors_left_ = true;
   ended_changed_.notify_all();
 }
 
 void system_core::lock_out() noexcept {
   if (visitors_.fetch_or(locked, std::memory_order_acq_rel) == 0) return;
   std::unique_lock lock{mutex_};
-  ended_changed_.wait(lock, [&] { return left_; });
+  ended_changed_.wait(lock, [&] { return visitors_left_; });
 }
 
 system_core* make_system(const system_options& options) {
@@ -269,7 +391,12 @@ actor_system::~actor_system() {
     return;
   }
   const bool unwinding = std::uncaught_exceptions() > exceptions_;
-  auto end = [core, unwinding] {
+  auto finish = [core] {
+    core->shut_down();
+    core->guardian().release();
+    core->release();
+  };
+  auto end = [core, unwinding, finish] {
     bool ended = false;
     if (!unwinding) {
       core->drain();
@@ -277,11 +404,18 @@ actor_system::~actor_system() {
     }
     if (!ended) {
       core->stop();
-      core->wait_until_ended({});
+      ended = core->wait_until_ended_or_lost();
     }
-    core->shut_down();
-    core->guardian().release();
-    core->release();
+    if (ended && core->stop_threads()) {
+      finish();
+      return;
+    }
+    // A thread is lost. Should it come back, the rest is done then.
+    std::thread{[core, ended, finish] {
+      core->wait_until_ended({});
+      if (!ended) (void)core->stop_threads();
+      finish();
+    }}.detach();
   };
   // A system destroyed by one of its own actors cannot wait here for itself.
   if (core->on_runtime_thread())
@@ -294,12 +428,12 @@ void actor_system::terminate() {
   core_->stop();
   if (core_->which() == detail::system_core::kind::owner &&
       !core_->on_runtime_thread())
-    core_->wait_until_ended({});
+    (void)core_->wait_until_ended_or_lost();
 }
 
 void actor_system::wait() {
   detail::check_run(*core_);
-  core_->wait_until_ended({});
+  (void)core_->wait_until_ended_or_lost();
 }
 
 operation<exit_reason> actor_system::async_terminate() {

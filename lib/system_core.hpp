@@ -24,6 +24,7 @@ namespace actors::detail {
 
 class cell;
 class scheduler;
+struct thread_state;
 
 /// Throws `std::invalid_argument` with a sentence.
 void check_options(const system_options& options);
@@ -86,16 +87,38 @@ class system_core {
   bool enter() noexcept;
   void leave() noexcept;
 
+  /// Called when a cell's memory goes: not while somebody reads its name.
+  void before_memory_goes() noexcept {
+    if (!watching_.load(std::memory_order_relaxed)) [[likely]]
+      return;
+    const std::lock_guard lock{mutex_};
+  }
+
+  // --- its threads ----------------------------------------------------------
+
+  /// From here to `left`, the calling thread is one of the system's.
+  void joined();
+  void left() noexcept;
+
   // --- owner ----------------------------------------------------------------
 
   /// Blocks; false when `timeout` ended first.
   bool wait_until_ended(std::optional<duration> timeout) noexcept;
-  /// Ends threads and contexts; all actors have ended.
+  /// Blocks until the end of a system, however it is asked for. False: one of
+  /// its threads has not come back from an actor's code for so long that it
+  /// never will; the log says so.
+  bool wait_until_ended_or_lost() noexcept;
+  /// After all actors have ended: tells the threads to end. False: one does not
+  /// in time, because it does not come back from a handler; the log says so.
+  bool stop_threads() noexcept;
+  /// Ends contexts, after all actors and `stop_threads`.
   virtual void shut_down() noexcept {}
 
  protected:
   /// Called once the schedulers are there.
   void start_guardian();
+  /// Has the threads end when they have done what is posted.
+  virtual void ask_threads_to_stop() noexcept {}
   /// Returns when nobody is inside any more; nobody gets in after that.
   void lock_out() noexcept;
   /// Returns when no offloaded function runs.
@@ -105,6 +128,7 @@ class system_core {
 
  private:
   class signals;
+  class watch;
 
   std::atomic<std::uint32_t> refs_{1};
   const system_options options_;
@@ -120,11 +144,17 @@ class system_core {
   /// How many are inside; `locked` when nobody may enter any more.
   std::atomic<std::uint32_t> visitors_{0};
   static constexpr std::uint32_t locked = std::uint32_t{1} << 31;
+  /// Whether somebody looks at what the threads are doing.
+  std::atomic<bool> watching_{false};
   std::mutex mutex_;
   std::condition_variable ended_changed_;
+  /// The threads of its own.
+  std::vector<const thread_state*> threads_;
+  bool stopping_ = false;
   bool ended_ = false;
+  bool lost_ = false;
   /// The last visitor has left after the lock.
-  bool left_ = false;
+  bool visitors_left_ = false;
   std::shared_ptr<signals> signals_;
   /// Made when it is first needed.
   std::unique_ptr<offload_pool> offloads_;

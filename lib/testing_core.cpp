@@ -174,7 +174,7 @@ std::string to_text(duration d) {
 class manual_core::driving {
  public:
   explicit driving(manual_core& core) : core_{core} {
-    if (core.driving_ || here.running)
+    if (core.driving_ || here.running())
       throw std::logic_error(
           "an actor cannot drive the simulation that runs it: co_await what "
           "it waits for");

@@ -43,8 +43,8 @@ class farewell {
  public:
   farewell(texts& log, std::string text) : log_{&log}, text_{std::move(text)} {}
   farewell(farewell&& other) noexcept
-      : log_{std::exchange(other.log_, nullptr)}, text_{std::move(other.text_)} {
-  }
+      : log_{std::exchange(other.log_, nullptr)},
+        text_{std::move(other.text_)} {}
   ~farewell() {
     if (log_) log_->push_back(text_ + " gone");
   }
@@ -106,14 +106,18 @@ TEST_SUITE("child_task") {
   TEST_CASE("it starts when the body waits, not before") {
     simulation sim;
     texts log;
-    sim.run([](context<> self, texts* to) -> task<> {
-      auto t = self.spawn_task([](texts* list) -> task<> {
-        list->push_back("task");
-        co_return;
-      }, to);
-      to->push_back("body");
-      co_await t;
-    }, &log);
+    sim.run(
+        [](context<> self, texts* to) -> task<> {
+          auto t = self.spawn_task(
+              [](texts* list) -> task<> {
+                list->push_back("task");
+                co_return;
+              },
+              to);
+          to->push_back("body");
+          co_await t;
+        },
+        &log);
     CHECK(log == texts{"body", "task"});
   }
 
@@ -121,17 +125,19 @@ TEST_SUITE("child_task") {
     std::atomic<int> alive{0};
     {
       simulation sim;
-      auto ref = sim.spawn([](context<go> self, std::atomic<int>* n) -> task<> {
-        {
-          counted captured{*n};
-          std::optional<counted> argument{counted{*n}};
-          const auto f = [captured](context<> c, counted) -> task<> {
-            co_await c.sleep_for(1s);
-          };
-          (void)self.spawn_task(f, std::move(*argument));
-        }
-        co_await self.until_stop();
-      }, &alive);
+      auto ref = sim.spawn(
+          [](context<go> self, std::atomic<int>* n) -> task<> {
+            {
+              counted captured{*n};
+              std::optional<counted> argument{counted{*n}};
+              const auto f = [captured](context<> c, counted) -> task<> {
+                co_await c.sleep_for(1s);
+              };
+              (void)self.spawn_task(f, std::move(*argument));
+            }
+            co_await self.until_stop();
+          },
+          &alive);
       sim.run_until_idle();
       CHECK(alive > 0);
       sim.advance(2s);
@@ -145,14 +151,16 @@ TEST_SUITE("child_task") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      sim.run([](context<> self, texts* to) -> task<> {
-        auto t = self.spawn_task(steady, to, std::string{"t"});
-        co_await self.sleep_for(1s);
-        t.cancel();
-        t.cancel();
-        to->push_back("asked");
-        co_await t;
-      }, &log);
+      sim.run(
+          [](context<> self, texts* to) -> task<> {
+            auto t = self.spawn_task(steady, to, std::string{"t"});
+            co_await self.sleep_for(1s);
+            t.cancel();
+            t.cancel();
+            to->push_back("asked");
+            co_await t;
+          },
+          &log);
       REQUIRE(log == texts{"asked", "t told", "t done", "t gone"});
     });
   }
@@ -188,19 +196,21 @@ TEST_SUITE("child_task") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn([](context<go, work> self, texts* to) -> task<> {
-        farewell f{*to, "body"};
-        auto kept = self.spawn_task(failing, 1s);
-        (void)self.spawn_task(steady, to, std::string{"other"});
-        co_await self.serve([](go) {}, [&](work) -> task<int> {
-          co_await self.sleep_for(1h);
-          co_return 1;
-        });
-        to->push_back("went on");
-      }, &log);
+      auto ref = sim.spawn(
+          [](context<go, work> self, texts* to) -> task<> {
+            farewell f{*to, "body"};
+            auto kept = self.spawn_task(failing, 1s);
+            (void)self.spawn_task(steady, to, std::string{"other"});
+            co_await self.serve([](go) {},
+                                [&](work) -> task<int> {
+                                  co_await self.sleep_for(1h);
+                                  co_return 1;
+                                });
+            to->push_back("went on");
+          },
+          &log);
       sim.expect_failure<std::runtime_error>(ref);
-      const auto error =
-          error_of([&] { return sim.run(ref.ask<work>()); });
+      const auto error = error_of([&] { return sim.run(ref.ask<work>()); });
       REQUIRE(error == errc::actor_failed);
       REQUIRE(sim.run(ref.stopped()) == exit_reason::failed);
       // What runs beside the body goes first: it may know the body's locals.
@@ -213,11 +223,13 @@ TEST_SUITE("child_task") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn([](context<> self, texts* to) -> task<> {
-        (void)self.spawn_task(steady, to, std::string{"t"});
-        co_await self.sleep_for(1s);
-        to->push_back("body done");
-      }, &log);
+      auto ref = sim.spawn(
+          [](context<> self, texts* to) -> task<> {
+            (void)self.spawn_task(steady, to, std::string{"t"});
+            co_await self.sleep_for(1s);
+            to->push_back("body done");
+          },
+          &log);
       REQUIRE(sim.run(ref.stopped()) == exit_reason::normal);
       REQUIRE(log == texts{"body done", "t gone"});
     });
@@ -227,11 +239,13 @@ TEST_SUITE("child_task") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn([](context<> self, texts* to) -> task<> {
-        (void)self.spawn_task(steady, to, std::string{"t"});
-        co_await self.sleep_for(1s);
-        throw std::runtime_error{"the body"};
-      }, &log);
+      auto ref = sim.spawn(
+          [](context<> self, texts* to) -> task<> {
+            (void)self.spawn_task(steady, to, std::string{"t"});
+            co_await self.sleep_for(1s);
+            throw std::runtime_error{"the body"};
+          },
+          &log);
       sim.expect_failure<std::runtime_error>(ref);
       REQUIRE(sim.run(ref.stopped()) == exit_reason::failed);
       REQUIRE(log == texts{"t gone"});
@@ -242,11 +256,13 @@ TEST_SUITE("child_task") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn([](context<go> self, texts* to) -> task<> {
-        (void)self.spawn_task(steady, to, std::string{"t"});
-        co_await self.receive();
-        to->push_back("body told");
-      }, &log);
+      auto ref = sim.spawn(
+          [](context<go> self, texts* to) -> task<> {
+            (void)self.spawn_task(steady, to, std::string{"t"});
+            co_await self.receive();
+            to->push_back("body told");
+          },
+          &log);
       sim.run_until_idle();
       ref.stop();
       REQUIRE(sim.run(ref.stopped()) == exit_reason::normal);
@@ -277,12 +293,14 @@ TEST_SUITE("child_task") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn([](context<go> self, texts* to) -> task<> {
-        farewell f{*to, "body"};
-        auto a = self.spawn_task(steady, to, std::string{"a"});
-        auto b = self.spawn_task(steady, to, std::string{"b"});
-        co_await a;
-      }, &log);
+      auto ref = sim.spawn(
+          [](context<go> self, texts* to) -> task<> {
+            farewell f{*to, "body"};
+            auto a = self.spawn_task(steady, to, std::string{"a"});
+            auto b = self.spawn_task(steady, to, std::string{"b"});
+            co_await a;
+          },
+          &log);
       sim.run_until_idle();
       ref.kill();
       REQUIRE(sim.run(ref.stopped()) == exit_reason::killed);
@@ -329,10 +347,12 @@ TEST_SUITE("child_task") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       auto ref = sim.spawn([](context<work> self) -> task<> {
-        (void)self.spawn_task([](actor_ref<work> me) -> task<> {
-          const int answer = co_await me.ask<work>(20);
-          if (answer != 21) throw std::logic_error{"another answer"};
-        }, self.ref());
+        (void)self.spawn_task(
+            [](actor_ref<work> me) -> task<> {
+              const int answer = co_await me.ask<work>(20);
+              if (answer != 21) throw std::logic_error{"another answer"};
+            },
+            self.ref());
         co_await self.serve([&](work w) -> task<int> {
           auto r = co_await actors::as_result(self.ref().ask<work>(1));
           if (r.error() != errc::would_deadlock)
@@ -348,9 +368,8 @@ TEST_SUITE("child_task") {
   TEST_CASE("receive is not for child tasks") {
     simulation sim;
     auto ref = sim.spawn([](context<go> self) -> task<> {
-      (void)self.spawn_task([](context<go>* its) -> task<> {
-        co_await its->receive();
-      }, &self);
+      (void)self.spawn_task(
+          [](context<go>* its) -> task<> { co_await its->receive(); }, &self);
       co_await self.until_stop();
     });
     sim.expect_failure<std::logic_error>(ref);
@@ -377,11 +396,13 @@ TEST_SUITE("child_task") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn([](context<> self, texts* to) -> task<> {
-        auto t = self.spawn_task(steady, to, std::string{"t"});
-        co_await t;
-        to->push_back("body goes on");
-      }, &log);
+      auto ref = sim.spawn(
+          [](context<> self, texts* to) -> task<> {
+            auto t = self.spawn_task(steady, to, std::string{"t"});
+            co_await t;
+            to->push_back("body goes on");
+          },
+          &log);
       sim.run_until_idle();
       ref.stop();
       REQUIRE(sim.run(ref.stopped()) == exit_reason::normal);
@@ -400,7 +421,8 @@ TEST_SUITE("child_task") {
     });
   }
 
-  // --- concurrent -------------------------------------------------------------
+  // --- concurrent
+  // -------------------------------------------------------------
 
   TEST_CASE("a concurrent handler does not keep the next message waiting") {
     seeds([](std::uint64_t seed) {
@@ -414,16 +436,20 @@ TEST_SUITE("child_task") {
         }
       });
       texts log;
-      sim.run([](context<> self, actor_ref<work> who, texts* to) -> task<> {
-        co_await self.with_tasks([&](auto& tasks) -> task<> {
-          for (int i : {3, 1, 2})
-            tasks.spawn([](actor_ref<work> w, int n, texts* list) -> task<> {
-              const int got = co_await w.ask<work>(n);
-              list->push_back(std::to_string(got));
-            }, who, i, to);
-          co_return;
-        });
-      }, ref, &log);
+      sim.run(
+          [](context<> self, actor_ref<work> who, texts* to) -> task<> {
+            co_await self.with_tasks([&](auto& tasks) -> task<> {
+              for (int i : {3, 1, 2})
+                tasks.spawn(
+                    [](actor_ref<work> w, int n, texts* list) -> task<> {
+                      const int got = co_await w.ask<work>(n);
+                      list->push_back(std::to_string(got));
+                    },
+                    who, i, to);
+              co_return;
+            });
+          },
+          ref, &log);
       REQUIRE(log == texts{"1", "2", "3"});
     });
   }
@@ -438,11 +464,14 @@ TEST_SUITE("child_task") {
         });
         co_await self.serve(slow);
       });
-      auto asker = sim.spawn([](context<go> self, actor_ref<work> w) -> task<> {
-        auto got = co_await actors::when_all(w.ask<work>(1), w.ask<work>(2));
-        if (got != std::tuple{1, 2}) throw std::logic_error{"others"};
-        co_await self.until_stop();
-      }, ref);
+      auto asker = sim.spawn(
+          [](context<go> self, actor_ref<work> w) -> task<> {
+            auto got =
+                co_await actors::when_all(w.ask<work>(1), w.ask<work>(2));
+            if (got != std::tuple{1, 2}) throw std::logic_error{"others"};
+            co_await self.until_stop();
+          },
+          ref);
       sim.run_until_idle();
       ref.stop();
       REQUIRE(sim.run(ref.stopped()) == exit_reason::normal);
@@ -478,10 +507,13 @@ TEST_SUITE("child_task") {
       bool more = true;
       while (more) co_await self.receive(slow, [&](go) { more = false; });
     });
-    auto asked = sim.spawn([](context<>, actor_ref<work, go> w) -> task<> {
-      auto r = co_await actors::as_result(w.ask<work>());
-      if (r.error() != errc::no_reply) throw std::logic_error{"another end"};
-    }, ref);
+    auto asked = sim.spawn(
+        [](context<>, actor_ref<work, go> w) -> task<> {
+          auto r = co_await actors::as_result(w.ask<work>());
+          if (r.error() != errc::no_reply)
+            throw std::logic_error{"another end"};
+        },
+        ref);
     sim.run_until_idle();
     ref.tell(go{});
     CHECK(sim.run(asked.stopped()) == exit_reason::normal);

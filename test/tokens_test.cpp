@@ -406,7 +406,7 @@ struct callback {
   void operator()(std::error_code e) { operator()(e, std::monostate{}); }
   template <class T>
   void operator()(std::error_code e, T value) {
-    to->on_a_strand = actors::detail::here.running != nullptr;
+    to->on_a_strand = actors::detail::here.running() != nullptr;
     to->placed = to->in_place();
     to->end(e, told::number_of(value));
   }

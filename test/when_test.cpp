@@ -81,7 +81,8 @@ const std::error_code aborted = actors::detail::operation_aborted();
 }  // namespace
 
 TEST_SUITE("when") {
-  // --- when_all ---------------------------------------------------------------
+  // --- when_all
+  // ---------------------------------------------------------------
 
   TEST_CASE("when_all gives all values after the last") {
     seeds([](std::uint64_t seed) {
@@ -104,8 +105,7 @@ TEST_SUITE("when") {
     const auto got = sim.run([](context<> self) -> task<std::vector<int>> {
       std::vector<task<int>> tasks;
       for (int i = 0; i != 5; ++i)
-        tasks.push_back(
-            after_a_while(self, i, std::chrono::seconds{5 - i}));
+        tasks.push_back(after_a_while(self, i, std::chrono::seconds{5 - i}));
       co_return co_await when_all(std::move(tasks));
     });
     CHECK(got == std::vector{0, 1, 2, 3, 4});
@@ -119,16 +119,18 @@ TEST_SUITE("when") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      sim.run([](context<> self, texts* to) -> task<> {
-        const auto start = self.now();
-        try {
-          co_await when_all(careful(self, to), throwing(self, 1s),
-                            careful(self, to));
-        } catch (const std::runtime_error& e) {
-          to->push_back(e.what());
-        }
-        if (self.now() - start != 2s) to->push_back("another time");
-      }, &log);
+      sim.run(
+          [](context<> self, texts* to) -> task<> {
+            const auto start = self.now();
+            try {
+              co_await when_all(careful(self, to), throwing(self, 1s),
+                                careful(self, to));
+            } catch (const std::runtime_error& e) {
+              to->push_back(e.what());
+            }
+            if (self.now() - start != 2s) to->push_back("another time");
+          },
+          &log);
       REQUIRE(log ==
               texts{"told", "told", "cleaned up", "cleaned up", "thrown"});
     });
@@ -138,11 +140,13 @@ TEST_SUITE("when") {
     simulation sim;
     texts log;
     const auto e = error_of([&] {
-      sim.run([](context<> self, texts* to) -> task<> {
-        auto r = co_await as_result(
-            when_all(throwing(self, 0s), careful(self, to)));
-        if (r.has_value()) to->push_back("a value");
-      }, &log);
+      sim.run(
+          [](context<> self, texts* to) -> task<> {
+            auto r = co_await as_result(
+                when_all(throwing(self, 0s), careful(self, to)));
+            if (r.has_value()) to->push_back("a value");
+          },
+          &log);
     });
     CHECK(!e);
     CHECK(log.empty());
@@ -166,13 +170,16 @@ TEST_SUITE("when") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn([](context<> self, texts* to) -> task<> {
-        auto [a, b] = co_await when_all(careful(self, to), careful(self, to));
-        to->push_back(std::to_string(a + b));
-        // It has been told: awaits of the cleanup are not disturbed.
-        co_await self.sleep_for(1s);
-        to->push_back("body done");
-      }, &log);
+      auto ref = sim.spawn(
+          [](context<> self, texts* to) -> task<> {
+            auto [a, b] =
+                co_await when_all(careful(self, to), careful(self, to));
+            to->push_back(std::to_string(a + b));
+            // It has been told: awaits of the cleanup are not disturbed.
+            co_await self.sleep_for(1s);
+            to->push_back("body done");
+          },
+          &log);
       sim.run_until_idle();
       ref.stop();
       REQUIRE(sim.run(ref.stopped()) == exit_reason::normal);
@@ -185,16 +192,17 @@ TEST_SUITE("when") {
     support::stuck* hangs = nullptr;
     simulation sim;
     texts log;
-    auto ref = sim.spawn([](context<> self, support::stuck** at,
-                            texts* to) -> task<> {
-      const auto deaf = [](support::stuck** where) -> task<> {
-        support::stuck op{where};
-        co_await op;
-      };
-      co_await when_all(deaf(at), self.sleep_for(0s));
-      auto r = co_await as_result(self.sleep_for(1h));
-      to->push_back(r.error() == aborted ? "told" : "not told");
-    }, &hangs, &log);
+    auto ref = sim.spawn(
+        [](context<> self, support::stuck** at, texts* to) -> task<> {
+          const auto deaf = [](support::stuck** where) -> task<> {
+            support::stuck op{where};
+            co_await op;
+          };
+          co_await when_all(deaf(at), self.sleep_for(0s));
+          auto r = co_await as_result(self.sleep_for(1h));
+          to->push_back(r.error() == aborted ? "told" : "not told");
+        },
+        &hangs, &log);
     sim.run_until_idle();
     ref.stop();
     sim.run_until_idle();
@@ -208,18 +216,20 @@ TEST_SUITE("when") {
       std::atomic<int> alive{0};
       simulation sim{seed};
       auto target = sim.spawn(silent);
-      auto ref = sim.spawn([](context<> self, actor_ref<ping> who,
-                              std::atomic<int>* n) -> task<> {
-        counted c{*n};
-        const auto holding = [](context<>& s, std::atomic<int>* m) -> task<> {
-          counted mine{*m};
-          co_await s.sleep_for(1h);
-        };
-        co_await when_all(
-            holding(self, n),
-            when_any(holding(self, n), who.ask<ping>()),
-            with_timeout(1h, holding(self, n)));
-      }, target, &alive);
+      auto ref = sim.spawn(
+          [](context<> self, actor_ref<ping> who,
+             std::atomic<int>* n) -> task<> {
+            counted c{*n};
+            const auto holding = [](context<>& s,
+                                    std::atomic<int>* m) -> task<> {
+              counted mine{*m};
+              co_await s.sleep_for(1h);
+            };
+            co_await when_all(holding(self, n),
+                              when_any(holding(self, n), who.ask<ping>()),
+                              with_timeout(1h, holding(self, n)));
+          },
+          target, &alive);
       sim.run_until_idle();
       REQUIRE(alive == 4);
       ref.kill();
@@ -228,19 +238,22 @@ TEST_SUITE("when") {
     });
   }
 
-  // --- when_any ---------------------------------------------------------------
+  // --- when_any
+  // ---------------------------------------------------------------
 
   TEST_CASE("when_any gives the first, and waits for the others' end") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
       auto target = sim.spawn(silent);
-      sim.run([](context<> self, actor_ref<ping> who, texts* to) -> task<> {
-        auto first = co_await when_any(careful(self, to), who.ask<ping>(),
-                                       after_a_while(self, 5, 1s));
-        to->push_back("index " + std::to_string(first.index()));
-        if (std::get<2>(first) != 5) to->push_back("another value");
-      }, target, &log);
+      sim.run(
+          [](context<> self, actor_ref<ping> who, texts* to) -> task<> {
+            auto first = co_await when_any(careful(self, to), who.ask<ping>(),
+                                           after_a_while(self, 5, 1s));
+            to->push_back("index " + std::to_string(first.index()));
+            if (std::get<2>(first) != 5) to->push_back("another value");
+          },
+          target, &log);
       REQUIRE(log == texts{"told", "cleaned up", "index 2"});
     });
   }
@@ -248,11 +261,13 @@ TEST_SUITE("when") {
   TEST_CASE("when_any throws what the first has thrown") {
     simulation sim;
     texts log;
-    sim.run([](context<> self, texts* to) -> task<> {
-      auto r = co_await as_result(
-          when_any(throwing(self, 1s), after_a_while(self, 1, 2s)));
-      to->push_back(support::message_of_error(r.exception()));
-    }, &log);
+    sim.run(
+        [](context<> self, texts* to) -> task<> {
+          auto r = co_await as_result(
+              when_any(throwing(self, 1s), after_a_while(self, 1, 2s)));
+          to->push_back(support::message_of_error(r.exception()));
+        },
+        &log);
     CHECK(log == texts{"thrown"});
   }
 
@@ -260,19 +275,21 @@ TEST_SUITE("when") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn([](context<note> self, texts* to) -> task<> {
-        for (;;) {
-          auto got = co_await when_any(self.receive(), self.sleep_for(1s));
-          if (got.index() == 1) {
-            to->push_back("tick");
-          } else if (!std::get<0>(got)) {
-            break;
-          } else {
-            to->push_back(std::get<0>(got)->text);
-          }
-        }
-        to->push_back("stopped");
-      }, &log);
+      auto ref = sim.spawn(
+          [](context<note> self, texts* to) -> task<> {
+            for (;;) {
+              auto got = co_await when_any(self.receive(), self.sleep_for(1s));
+              if (got.index() == 1) {
+                to->push_back("tick");
+              } else if (!std::get<0>(got)) {
+                break;
+              } else {
+                to->push_back(std::get<0>(got)->text);
+              }
+            }
+            to->push_back("stopped");
+          },
+          &log);
       ref.tell(note{"a"});
       ref.tell(note{"b"});
       sim.run_until_idle();
@@ -289,34 +306,40 @@ TEST_SUITE("when") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn([](context<note> self, texts* to) -> task<> {
-        co_await self.sleep_for(1s);  // the message waits by then
-        const auto none = []() -> task<> { co_return; };
-        auto got = co_await when_any(none(), self.receive());
-        to->push_back(std::to_string(got.index()));
-        auto later = co_await self.receive();
-        to->push_back(later ? later->text : "nothing");
-      }, &log);
+      auto ref = sim.spawn(
+          [](context<note> self, texts* to) -> task<> {
+            co_await self.sleep_for(1s);  // the message waits by then
+            const auto none = []() -> task<> { co_return; };
+            auto got = co_await when_any(none(), self.receive());
+            to->push_back(std::to_string(got.index()));
+            auto later = co_await self.receive();
+            to->push_back(later ? later->text : "nothing");
+          },
+          &log);
       ref.tell(note{"kept"});
       REQUIRE(sim.run(ref.stopped()) == exit_reason::normal);
       REQUIRE(log == texts{"0", "kept"});
     });
   }
 
-  TEST_CASE("by taking a message a coroutine handler wins, and runs to its end") {
+  TEST_CASE(
+      "by taking a message a coroutine handler wins, and runs to its end") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn([](context<ping> self, texts* to) -> task<> {
-        const auto handler = [&](ping) -> task<int> {
-          co_await self.sleep_for(5s);
-          co_return 5;
-        };
-        auto got = co_await when_any(self.receive(handler), self.sleep_for(1s));
-        to->push_back(std::to_string(got.index()));
-        bool more = co_await with_timeout(1s, self.receive(handler));
-        to->push_back(more ? "in time" : "stopped");
-      }, &log);
+      auto ref = sim.spawn(
+          [](context<ping> self, texts* to) -> task<> {
+            const auto handler = [&](ping) -> task<int> {
+              co_await self.sleep_for(5s);
+              co_return 5;
+            };
+            auto got =
+                co_await when_any(self.receive(handler), self.sleep_for(1s));
+            to->push_back(std::to_string(got.index()));
+            bool more = co_await with_timeout(1s, self.receive(handler));
+            to->push_back(more ? "in time" : "stopped");
+          },
+          &log);
       const bool answered = sim.run(
           [](context<>, actor_ref<ping> who) -> task<bool> {
             const int a = co_await who.ask<ping>();
@@ -330,29 +353,33 @@ TEST_SUITE("when") {
     });
   }
 
-  TEST_CASE("selective receives and a helper with a loop of its own as operands") {
+  TEST_CASE(
+      "selective receives and a helper with a loop of its own as operands") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
       struct ack {};
-      auto ref = sim.spawn([](context<note, ack> self, texts* to) -> task<> {
-        const auto collect = [](context<note, ack>& s, texts* list) -> task<> {
-          try {
-            for (;;) {
-              auto got = co_await s.template receive<note>();
-              if (!got) break;
-              list->push_back(got->text);
-            }
-            list->push_back("stopped");
-          } catch (const std::system_error& e) {
-            list->push_back(e.code() == aborted ? "lost" : "another");
-          }
-        };
-        co_await when_any(collect(self, to), self.sleep_for(1s));
-        auto a = co_await self.template receive<ack>();
-        to->push_back(a ? "ack" : "no ack");
-        co_await when_any(collect(self, to), self.sleep_for(1h));
-      }, &log);
+      auto ref = sim.spawn(
+          [](context<note, ack> self, texts* to) -> task<> {
+            const auto collect = [](context<note, ack>& s,
+                                    texts* list) -> task<> {
+              try {
+                for (;;) {
+                  auto got = co_await s.template receive<note>();
+                  if (!got) break;
+                  list->push_back(got->text);
+                }
+                list->push_back("stopped");
+              } catch (const std::system_error& e) {
+                list->push_back(e.code() == aborted ? "lost" : "another");
+              }
+            };
+            co_await when_any(collect(self, to), self.sleep_for(1s));
+            auto a = co_await self.template receive<ack>();
+            to->push_back(a ? "ack" : "no ack");
+            co_await when_any(collect(self, to), self.sleep_for(1h));
+          },
+          &log);
       ref.tell(ack{});
       ref.tell(note{"a"});
       sim.advance(2s);
@@ -392,51 +419,56 @@ TEST_SUITE("when") {
     });
   }
 
-  // --- with_timeout -----------------------------------------------------------
+  // --- with_timeout
+  // -----------------------------------------------------------
 
   TEST_CASE("with_timeout gives the value in time, and timed_out after it") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
       auto target = sim.spawn(silent);
-      sim.run([](context<> self, actor_ref<ping> who, texts* to) -> task<> {
-        const int in_time =
-            co_await with_timeout(2s, after_a_while(self, 1, 1s));
-        to->push_back(std::to_string(in_time));
-        auto late = co_await as_result(
-            with_timeout(1s, after_a_while(self, 1, 2s)));
-        to->push_back(late.error() == errc::timed_out ? "timed out" : "not");
-        auto unanswered =
-            co_await as_result(with_timeout(1s, who.ask<ping>()));
-        to->push_back(unanswered.error() == errc::timed_out ? "timed out"
-                                                            : "not");
-        // A value that comes in spite of it is a value.
-        const int cleaned = co_await with_timeout(1s, careful(self, to));
-        to->push_back(std::to_string(cleaned));
-      }, target, &log);
-      REQUIRE(log == texts{"1", "timed out", "timed out", "told", "cleaned up",
-                           "7"});
+      sim.run(
+          [](context<> self, actor_ref<ping> who, texts* to) -> task<> {
+            const int in_time =
+                co_await with_timeout(2s, after_a_while(self, 1, 1s));
+            to->push_back(std::to_string(in_time));
+            auto late = co_await as_result(
+                with_timeout(1s, after_a_while(self, 1, 2s)));
+            to->push_back(late.error() == errc::timed_out ? "timed out"
+                                                          : "not");
+            auto unanswered =
+                co_await as_result(with_timeout(1s, who.ask<ping>()));
+            to->push_back(unanswered.error() == errc::timed_out ? "timed out"
+                                                                : "not");
+            // A value that comes in spite of it is a value.
+            const int cleaned = co_await with_timeout(1s, careful(self, to));
+            to->push_back(std::to_string(cleaned));
+          },
+          target, &log);
+      REQUIRE(log ==
+              texts{"1", "timed out", "timed out", "told", "cleaned up", "7"});
     });
   }
 
   TEST_CASE("a negative timeout is refused") {
     simulation sim;
-    CHECK_THROWS_AS(
-        sim.run([](context<> self) -> task<> {
-          co_await with_timeout(-1s, self.sleep_for(1s));
-        }),
-        std::invalid_argument);
+    CHECK_THROWS_AS(sim.run([](context<> self) -> task<> {
+      co_await with_timeout(-1s, self.sleep_for(1s));
+    }),
+                    std::invalid_argument);
   }
 
   TEST_CASE("stop during the cleanup after a timeout: told by the next await") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn([](context<> self, texts* to) -> task<> {
-        (void)co_await with_timeout(1s, careful(self, to));
-        auto r = co_await as_result(self.sleep_for(1h));
-        to->push_back(r.error() == aborted ? "body told" : "not told");
-      }, &log);
+      auto ref = sim.spawn(
+          [](context<> self, texts* to) -> task<> {
+            (void)co_await with_timeout(1s, careful(self, to));
+            auto r = co_await as_result(self.sleep_for(1h));
+            to->push_back(r.error() == aborted ? "body told" : "not told");
+          },
+          &log);
       sim.advance(1500ms);
       ref.stop();
       REQUIRE(sim.run(ref.stopped()) == exit_reason::normal);
@@ -444,7 +476,8 @@ TEST_SUITE("when") {
     });
   }
 
-  // --- with_tasks -------------------------------------------------------------
+  // --- with_tasks
+  // -------------------------------------------------------------
 
   TEST_CASE("with_tasks returns after all of its tasks, which share locals") {
     seeds([](std::uint64_t seed) {
@@ -454,10 +487,12 @@ TEST_SUITE("when") {
         const int value =
             co_await self.with_tasks([&](auto& tasks) -> task<int> {
               for (int i = 1; i != 4; ++i)
-                tasks.spawn([&](int n) -> task<> {
-                  co_await self.sleep_for(std::chrono::seconds{n});
-                  shared += n;
-                }, i);
+                tasks.spawn(
+                    [&](int n) -> task<> {
+                      co_await self.sleep_for(std::chrono::seconds{n});
+                      shared += n;
+                    },
+                    i);
               co_return 10;
             });
         co_return shared + value;
@@ -470,17 +505,19 @@ TEST_SUITE("when") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      sim.run([](context<> self, texts* to) -> task<> {
-        try {
-          co_await self.with_tasks([&](auto& tasks) -> task<> {
-            tasks.spawn([&] { return careful(self, to); });
-            tasks.spawn([&] { return throwing(self, 1s); });
-            co_await self.sleep_for(1h);
-          });
-        } catch (const std::exception& e) {
-          to->push_back(e.what());
-        }
-      }, &log);
+      sim.run(
+          [](context<> self, texts* to) -> task<> {
+            try {
+              co_await self.with_tasks([&](auto& tasks) -> task<> {
+                tasks.spawn([&] { return careful(self, to); });
+                tasks.spawn([&] { return throwing(self, 1s); });
+                co_await self.sleep_for(1h);
+              });
+            } catch (const std::exception& e) {
+              to->push_back(e.what());
+            }
+          },
+          &log);
       REQUIRE(log == texts{"told", "cleaned up", "thrown"});
     });
   }
@@ -488,16 +525,18 @@ TEST_SUITE("when") {
   TEST_CASE("a body of with_tasks that throws ends the tasks") {
     simulation sim;
     texts log;
-    sim.run([](context<> self, texts* to) -> task<> {
-      try {
-        co_await self.with_tasks([&](auto& tasks) -> task<> {
-          tasks.spawn([&] { return careful(self, to); });
-          co_await throwing(self, 1s);
-        });
-      } catch (const std::exception& e) {
-        to->push_back(e.what());
-      }
-    }, &log);
+    sim.run(
+        [](context<> self, texts* to) -> task<> {
+          try {
+            co_await self.with_tasks([&](auto& tasks) -> task<> {
+              tasks.spawn([&] { return careful(self, to); });
+              co_await throwing(self, 1s);
+            });
+          } catch (const std::exception& e) {
+            to->push_back(e.what());
+          }
+        },
+        &log);
     CHECK(log == texts{"told", "cleaned up", "thrown"});
   }
 
@@ -505,20 +544,24 @@ TEST_SUITE("when") {
     std::atomic<int> alive{0};
     int most = 0;
     simulation sim;
-    sim.run([](context<> self, std::atomic<int>* n, int* top) -> task<> {
-      co_await self.with_tasks([&](auto& tasks) -> task<> {
-        for (int i = 0; i != 1000; ++i) {
-          tasks.spawn([&tasks](context<> c, counted) -> task<> {
-            tasks.spawn([](context<> d) -> task<> {
-              co_await d.sleep_for(1s);
-            });
-            co_await c.sleep_for(1s);
-          }, counted{*n});
-          co_await self.sleep_for(1s);
-          *top = std::max(*top, n->load());
-        }
-      });
-    }, &alive, &most);
+    sim.run(
+        [](context<> self, std::atomic<int>* n, int* top) -> task<> {
+          co_await self.with_tasks([&](auto& tasks) -> task<> {
+            for (int i = 0; i != 1000; ++i) {
+              tasks.spawn(
+                  [&tasks](context<> c, counted) -> task<> {
+                    tasks.spawn([](context<> d) -> task<> {
+                      co_await d.sleep_for(1s);
+                    });
+                    co_await c.sleep_for(1s);
+                  },
+                  counted{*n});
+              co_await self.sleep_for(1s);
+              *top = std::max(*top, n->load());
+            }
+          });
+        },
+        &alive, &most);
     CHECK(alive == 0);
     CHECK(most <= 3);
   }
@@ -528,17 +571,21 @@ TEST_SUITE("when") {
       for (const bool kill : {false, true}) {
         std::atomic<int> alive{0};
         simulation sim{seed};
-        auto ref = sim.spawn([](context<> self, std::atomic<int>* n) -> task<> {
-          counted outer{*n};
-          co_await self.with_tasks([&](auto& tasks) -> task<> {
-            counted inner{*n};
-            for (int i = 0; i != 3; ++i)
-              tasks.spawn([](context<> c, counted) -> task<> {
-                co_await c.sleep_for(1h);
-              }, counted{*n});
-            co_await self.sleep_for(1h);
-          });
-        }, &alive);
+        auto ref = sim.spawn(
+            [](context<> self, std::atomic<int>* n) -> task<> {
+              counted outer{*n};
+              co_await self.with_tasks([&](auto& tasks) -> task<> {
+                counted inner{*n};
+                for (int i = 0; i != 3; ++i)
+                  tasks.spawn(
+                      [](context<> c, counted) -> task<> {
+                        co_await c.sleep_for(1h);
+                      },
+                      counted{*n});
+                co_await self.sleep_for(1h);
+              });
+            },
+            &alive);
         sim.run_until_idle();
         REQUIRE(alive == 5);
         kill ? ref.kill() : ref.stop();
