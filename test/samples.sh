@@ -4,6 +4,7 @@
 #   test/samples.sh DIRECTORY [TIMES]
 #
 # DIRECTORY has the programs; `hello` is run TIMES times, 1,000 by default.
+# shellcheck disable=SC2154  # descriptors: `connect` assigns them
 set -euo pipefail
 
 cd "$1"

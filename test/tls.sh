@@ -122,6 +122,7 @@ connect frozen
 say frozen "and out"
 kill -STOP "${pid[frozen]}"  # is told of the end, and does not answer
 disown "${pid[frozen]}"      # or the shell says that it has been killed
+# shellcheck disable=SC2034
 exec {silent}<>"/dev/tcp/127.0.0.1/$port"  # has not begun its handshake
 wait_for "accepted 5"
 
