@@ -1,5 +1,5 @@
-# Checks that each ```cpp block of README.md stands, to the letter, in a sample:
-# what is shown is compiled. Usage: perl readme_check.pl README.md SAMPLE…
+# Checks that each ```cpp block of a page stands, to the letter, in a sample:
+# what is shown is compiled. Usage: perl readme_check.pl PAGE SAMPLE…
 use strict;
 use warnings;
 

@@ -96,6 +96,10 @@ inline constexpr bool wants_context =
     !std::is_invocable_v<F&, Args&&...> &&
     std::is_invocable_v<F&, context<>, Args&&...>;
 
+/// `context<>`, which is not complete before `F` is known.
+template <class F>
+using own_context = std::conditional_t<true, context<>, F>;
+
 template <class F, class... Args>
 constexpr auto child_task_result() {
   if constexpr (wants_context<F, Args...>)
@@ -121,7 +125,7 @@ class owned_call {
     return std::apply(
         [&](Args&... args) {
           if constexpr (wants_context<F, Args...>)
-            return f_(context<>{c}, std::move(args)...);
+            return f_(own_context<F>{c}, std::move(args)...);
           else
             return f_(std::move(args)...);
         },

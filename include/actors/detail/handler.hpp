@@ -32,8 +32,9 @@ struct handler_returns_another_type_than_the_reply_of;
 /// Names, in a compile error, a `concurrent` handler that is no coroutine.
 template <class Handler>
 struct concurrent_handler_must_return_a_task;
-/// On a compiler with the co_await temporaries bug (g++ before 14): a handler
-/// that captures something by copy must be named in a statement before.
+/// On a compiler with the co_await temporaries bug (g++ before 14): a handler,
+/// or another callable given to what is awaited, that captures something by
+/// copy must be named in a statement before.
 template <class Handler>
 struct unsafe_temporary_on_this_compiler_name_the_handler_first;
 
@@ -220,6 +221,12 @@ struct message_list {
   static constexpr bool contains = one_of<M, Ms...>;
 };
 
+/// Whether a callable, as deduced, may be written in a co_await expression.
+template <class H>
+inline constexpr bool safe_in_await =
+    !ACTORS_CO_AWAIT_TEMPORARIES_BUG || std::is_reference_v<H> ||
+    std::is_trivially_destructible_v<H>;
+
 /// The first mistake in a set of handlers. Each `H` is as deduced: `T&` for a
 /// named one, `T` for a temporary.
 template <class Declared, class... Hs>
@@ -229,9 +236,7 @@ struct handlers {
     using M = handled_message_t<std::remove_reference_t<H>>;
     if constexpr (!std::is_void_v<M> && !Declared::template contains<M>)
       return mistake<handler_for_undeclared_message<M>>{};
-    else if constexpr (ACTORS_CO_AWAIT_TEMPORARIES_BUG &&
-                       !std::is_reference_v<H> &&
-                       !std::is_trivially_destructible_v<H>)
+    else if constexpr (!safe_in_await<H>)
       return mistake<
           unsafe_temporary_on_this_compiler_name_the_handler_first<H>>{};
     else if constexpr (sizeof...(Rest) != 0)
