@@ -7,7 +7,8 @@
 
 namespace actors::detail {
 
-offload_pool::offload_pool(std::size_t threads) : limit_{threads} {}
+offload_pool::offload_pool(std::size_t threads, net::io_context* io)
+    : limit_{threads}, io_{io} {}
 
 offload_pool::~offload_pool() {
   {
@@ -33,6 +34,8 @@ void offload_pool::push(offload_base& op) {
       if (threads_.empty()) throw;  // the others will come to it
     }
   }
+  if (io_ && !state_->work_of_guest)
+    state_->work_of_guest.emplace(io_->get_executor());
   op.next = nullptr;
   (state_->first ? state_->last->next : state_->first) = &op;
   state_->last = &op;
@@ -46,24 +49,32 @@ bool offload_pool::remove(offload_base& op) noexcept {
     if (o != &op) continue;
     (before ? before->next : state_->first) = o->next;
     if (state_->last == o) state_->last = before;
+    if (state_->done()) state_->work_of_guest.reset();
     return true;
   }
   return false;
 }
 
-void offload_pool::wait_until_idle(duration limit,
-                                   const std::function<void()>& late) {
+void offload_pool::close(duration limit, const std::function<void()>& late) {
   std::unique_lock lock{state_->mutex};
+  // One that starts now would outlive what its frame has of the io_context.
+  state_->closed = true;
   const auto idle = [this] { return state_->running == 0; };
   if (state_->idle.wait_for(lock, limit, idle)) return;
   late();
   state_->idle.wait(lock, idle);
 }
 
+void offload_pool::drop_work() noexcept {
+  std::lock_guard lock{state_->mutex};
+  io_ = nullptr;
+  state_->work_of_guest.reset();
+}
+
 void offload_pool::loop(const std::shared_ptr<state>& s) noexcept {
   std::unique_lock lock{s->mutex};
   for (;;) {
-    while (offload_base* op = s->first) {
+    while (offload_base* op = s->closed ? nullptr : s->first) {
       s->first = op->next;
       if (!s->first) s->last = nullptr;
       ++s->running;
@@ -71,6 +82,8 @@ void offload_pool::loop(const std::shared_ptr<state>& s) noexcept {
       op->run_and_tell();  // it is gone
       lock.lock();
       if (--s->running == 0) s->idle.notify_all();
+      // What it told the actor is work by now.
+      if (s->done()) s->work_of_guest.reset();
     }
     if (s->stop) return;
     ++s->waiting;

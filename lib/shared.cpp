@@ -1,6 +1,7 @@
 #include "shared.hpp"
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <new>
@@ -252,12 +253,14 @@ class guest_service final : public net::execution_context::service {
   void remove(guest& g) noexcept {
     std::lock_guard lock{mutex_};
     std::erase(guests_, &g);
+    removed_.notify_all();
   }
 
  private:
   void shutdown() override;
 
   std::mutex mutex_;
+  std::condition_variable removed_;
   std::vector<guest*> guests_;
 };
 
@@ -277,7 +280,9 @@ class guest final : public system_core {
     start_guardian();
   }
   ~guest() override {
-    if (service_) service_->remove(*this);
+    if (!service_) return;
+    drop_offload_work();
+    service_->remove(*this);
   }
 
   bool on_runtime_thread() const noexcept override {
@@ -287,17 +292,19 @@ class guest final : public system_core {
 
   /// The io_context is going, and nothing runs on it any more.
   void shut_down() noexcept override {
-    add_ref();
     // What they end may own parts of the io_context.
     wait_for_offloaded();
     service_ = nullptr;
     scheduler_->close();
     io_ = nullptr;
-    guardian().tear_down();
-    release();
+    // Of a guardian that has ended even the memory may be gone.
+    if (!ended()) guardian().tear_down();
+    release();  // the service's, see there
   }
 
  private:
+  net::io_context* guest_of() noexcept override { return io_; }
+
   net::io_context* io_;
   guest_service* service_;
   shared_scheduler* scheduler_ = nullptr;
@@ -308,9 +315,15 @@ void guest_service::shutdown() {
     guest* g;
     {
       // One by one: the end of one may be the end of another.
-      std::lock_guard lock{mutex_};
+      std::unique_lock lock{mutex_};
       if (guests_.empty()) return;
       g = guests_.back();
+      if (!g->add_ref_if_any()) {
+        // Another thread has dropped the last ref to one of its actors, and is
+        // about to remove it.
+        removed_.wait(lock);
+        continue;
+      }
       guests_.pop_back();
     }
     g->shut_down();

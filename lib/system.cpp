@@ -322,7 +322,8 @@ void system_core::offload(offload_base& op) {
   {
     std::lock_guard lock{mutex_};
     if (!offloads_)
-      offloads_ = std::make_unique<offload_pool>(options_.offload_threads);
+      offloads_ =
+          std::make_unique<offload_pool>(options_.offload_threads, guest_of());
     pool = offloads_.get();
   }
   pool->push(op);
@@ -334,10 +335,15 @@ bool system_core::take_back(offload_base& op) noexcept {
 
 void system_core::wait_for_offloaded() noexcept {
   if (!offloads_) return;
-  offloads_->wait_until_idle(std::min(kill_timeout(), longest), [this] {
+  offloads_->close(std::min(kill_timeout(), longest), [this] {
     log("the io_context is being destroyed, and waits for an offloaded "
         "function that has not returned");
   });
+  offloads_->drop_work();
+}
+
+void system_core::drop_offload_work() noexcept {
+  if (offloads_) offloads_->drop_work();
 }
 
 bool system_core::enter() noexcept {

@@ -45,6 +45,14 @@ class system_core {
     if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
   void add_ref() noexcept { refs_.fetch_add(1, std::memory_order_relaxed); }
+  /// False: it is being destroyed.
+  bool add_ref_if_any() noexcept {
+    auto n = refs_.load(std::memory_order_relaxed);
+    while (n != 0)
+      if (refs_.compare_exchange_weak(n, n + 1, std::memory_order_relaxed))
+        return true;
+    return false;
+  }
 
   // --- any thread -----------------------------------------------------------
 
@@ -121,8 +129,17 @@ class system_core {
   virtual void ask_threads_to_stop() noexcept {}
   /// Returns when nobody is inside any more; nobody gets in after that.
   void lock_out() noexcept;
-  /// Returns when no offloaded function runs.
+  /// Whether all actors have.
+  bool ended() noexcept {
+    std::lock_guard lock{mutex_};
+    return ended_;
+  }
+  /// Returns when no offloaded function runs; none is called after that.
   void wait_for_offloaded() noexcept;
+  /// Offloaded functions are no work of the `io_context` any more.
+  void drop_offload_work() noexcept;
+  /// The user's `io_context`; null when it is the system's own.
+  virtual net::io_context* guest_of() noexcept { return nullptr; }
 
   std::vector<std::unique_ptr<scheduler>> schedulers_;
 
