@@ -392,7 +392,8 @@ void cell::body_done() noexcept {
     body_.promise().take();
   } catch (...) {
     std::exception_ptr error = std::current_exception();
-    if (stop_ != stop_phase::told || !is_operation_aborted(error)) {
+    // Not told yet, it may have waited for a child task that was.
+    if (stop_ < stop_phase::requested || !is_operation_aborted(error)) {
       kind_ = exit_reason::failed;
       extras().error = std::move(error);
     }

@@ -80,7 +80,8 @@ void cell::task_ended(child_task_base& t, std::exception_ptr error) noexcept {
   if (t.is_handler) --x.handlers;
   if (wait* w = std::exchange(t.joined, nullptr))
     resume(*t.joined_by, *w);
-  else if (error && !(t.told && is_operation_aborted(error)))
+  else if (error && !((t.told || stopping()) && is_operation_aborted(error)))
+    // Not told yet, it may have waited for one that was.
     fail(std::move(error));
   t.release();
 }
