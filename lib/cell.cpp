@@ -421,6 +421,10 @@ poll_result cell::poll(receiver& r) {
     throw std::logic_error(
         "receive is for the actor's own coroutine, on its strand; tell the "
         "actor from elsewhere");
+  if (in_handler_) [[unlikely]]
+    throw std::logic_error(
+        "receive is not for handlers: while one awaits, the actor takes no "
+        "other message; take it in the body, after the handler");
   r.on = &main_;
   if (here.task) [[unlikely]]
     check_branch(r, *here.task);
