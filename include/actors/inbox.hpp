@@ -1,13 +1,17 @@
 /// `inbox<Ms...>`: a mailbox for code that is no actor.
 #pragma once
 
-#include <optional>
+#include <cstddef>
+#include <deque>
 #include <system_error>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
 #include "actors/context.hpp"
+#include "actors/error.hpp"
+#include "actors/message.hpp"
 #include "actors/operation.hpp"
 #include "actors/ref.hpp"
 #include "actors/reply_to.hpp"
@@ -24,35 +28,82 @@ struct next_of_inbox {
   using reply_type = Value;
 };
 
-/// The actor behind an inbox. Messages stay in its mailbox until somebody asks
-/// for one; who asks and leaves before it comes loses none.
+/// What an inbox holds: messages that nobody has asked for, or those who wait
+/// for one. Never both.
+template <class Value, class Context, bool Several>
+class inbox_state {
+ public:
+  explicit inbox_state(Context& self) noexcept : self_{&self} {}
+  inbox_state(const inbox_state&) = delete;
+  inbox_state& operator=(const inbox_state&) = delete;
+  /// Also when the actor is killed.
+  ~inbox_state() {
+    for (auto& slot : waiting_) slot.fail(make_error_code(errc::actor_stopped));
+    // Dead letters, as what comes from now on.
+    for (kept& k : kept_) {
+      const auto lose = [&](auto& m) {
+        self_->ref().tell(std::move(m), k.sender);
+      };
+      if constexpr (Several)
+        std::visit(lose, k.value);
+      else
+        lose(k.value);
+    }
+  }
+
+  void operator()(next_of_inbox<Value>&, reply_to<Value> slot) {
+    // Who asks again and again with a timeout leaves slots behind.
+    if (waiting_.size() >= room_) {
+      std::erase_if(waiting_, [](const auto& w) { return w.cancelled(); });
+      room_ = 2 * waiting_.size() + 16;
+    }
+    waiting_.push_back(std::move(slot));
+    give();
+  }
+  template <class M>
+  requires(!question<M>) void operator()(M& message) { keep(message); }
+  /// The slot goes unanswered.
+  template <question M>
+  requires(!std::is_same_v<M, next_of_inbox<Value>>) void operator()(
+      M& message, reply_to<reply_of_t<M>>) {
+    keep(message);
+  }
+
+ private:
+  struct kept {
+    template <class M>
+    kept(M&& m, any_actor_ref from)
+        : value(std::forward<M>(m)), sender{std::move(from)} {}
+    Value value;
+    any_actor_ref sender;
+  };
+
+  template <class M>
+  void keep(M& message) {
+    kept_.emplace_back(std::move(message), self_->sender());
+    give();
+  }
+  void give() {
+    while (!kept_.empty() && !waiting_.empty()) {
+      // Who has left leaves it where it is.
+      if (waiting_.front().reply(std::move(kept_.front().value)))
+        kept_.pop_front();
+      waiting_.pop_front();
+    }
+  }
+
+  Context* self_;
+  std::deque<kept> kept_;
+  std::deque<reply_to<Value>> waiting_;
+  std::size_t room_ = 16;
+};
+
+/// The actor behind an inbox. It takes all as it comes: to pick out those who
+/// wait would be a walk over what has come before them, each time.
 template <class Value, class... Ms>
 task<> inbox_body(context<Ms..., next_of_inbox<Value>> self) {
-  using next = next_of_inbox<Value>;
-  std::optional<Value> kept;
-  reply_to<Value> asker;
-  const auto take_asker = [&](next, reply_to<Value> slot) {
-    asker = std::move(slot);
-  };
-  const auto keep = [&](auto& message) { kept.emplace(std::move(message)); };
-  for (;;) {
-    bool more = co_await self.template receive<next>(take_asker);
-    if (!more) break;
-    while (!kept) {
-      more = co_await self.template receive<Ms...>(keep);
-      if (!more) break;
-    }
-    if (!kept) break;
-    if (asker.reply(*kept)) kept.reset();
-  }
-  asker.fail(make_error_code(errc::actor_stopped));
-  // It was taken for somebody who left: a dead letter, as those behind it.
-  if (kept) {
-    const auto lost = [&](auto& m) { self.ref().tell(std::move(m)); };
-    if constexpr (sizeof...(Ms) == 1)
-      lost(*kept);
-    else
-      std::visit(lost, *kept);
+  inbox_state<Value, decltype(self), (sizeof...(Ms) > 1)> state{self};
+  while (co_await self.receive(state)) {
   }
 }
 
