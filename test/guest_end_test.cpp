@@ -266,7 +266,7 @@ task<> wait_for(context<>& self, context<poke>* mailbox, const plan* p,
           seen.gate.wait();
           const counted copy{local};
         };
-        co_await self.offload(std::move(blocking));
+        co_await self.offload(blocking);
         break;
       }
     }

@@ -171,7 +171,7 @@ class context<> {
   template <class F>
   auto with_tasks(F&& body) {
     if constexpr (detail::safe_in_await<F>)
-      return detail::with_tasks_op<std::decay_t<F>>{std::forward<F>(body)};
+      return detail::with_tasks_op<F>{std::forward<F>(body)};
     else
       return detail::error_line<
           unsafe_temporary_on_this_compiler_name_the_handler_first<F>>::say();
@@ -179,11 +179,12 @@ class context<> {
   /// Runs a function that blocks on a thread of the system's that is there for
   /// that, and gives its value or throws its exception. It must not touch what
   /// belongs to the actor. A function that runs cannot be cancelled: stop and
-  /// kill wait for it; one that waits for a thread is dropped.
+  /// kill wait for it; one that waits for a thread is dropped. A function with
+  /// a name is not copied: it has to live until then.
   template <class F>
   auto offload(F&& function) {
     if constexpr (detail::safe_in_await<F>)
-      return detail::offload_op<std::decay_t<F>>{std::forward<F>(function)};
+      return detail::offload_op<F>{std::forward<F>(function)};
     else
       return detail::error_line<
           unsafe_temporary_on_this_compiler_name_the_handler_first<F>>::say();

@@ -47,12 +47,13 @@ class offload_base : public awaitable_base, private wait {
   bool aborted_ = false;
 };
 
+/// `F`: a reference for a function that has a name.
 template <class F>
 class [[nodiscard]] offload_op final : public offload_base {
  public:
   using value_type = std::decay_t<std::invoke_result_t<F&>>;
 
-  explicit offload_op(F f) : f_(std::move(f)) {}
+  explicit offload_op(F&& f) : f_(std::forward<F>(f)) {}
 
   value_type await_resume() {
     if (aborted()) throw_error(operation_aborted());

@@ -78,6 +78,7 @@ class task_group : public detail::group {
 
 namespace detail {
 
+/// `F`: a reference for a body that has a name.
 template <class F>
 class [[nodiscard]] with_tasks_op final : public task_group {
   using body = std::invoke_result_t<F&, task_group&>;
@@ -85,9 +86,9 @@ class [[nodiscard]] with_tasks_op final : public task_group {
  public:
   using value_type = typename body::value_type;
 
-  explicit with_tasks_op(F f) : f_(std::move(f)) {}
+  explicit with_tasks_op(F&& f) : f_(std::forward<F>(f)) {}
   /// Only before it has started.
-  with_tasks_op(with_tasks_op&& other) : f_(std::move(other.f_)) {}
+  with_tasks_op(with_tasks_op&& other) : f_(std::forward<F>(other.f_)) {}
   /// The tasks go first: they may know the body's locals.
   ~with_tasks_op() { clear(); }
 
