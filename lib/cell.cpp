@@ -244,7 +244,7 @@ inline void cell::deliver(receiver& r, receive_event what,
     cancel_timer(std::exchange(extras_->alarm, nullptr));
   fiber& f = *r.on;
   if (f.child && !r.type->loop) [[unlikely]]
-    claim(f);
+    win(f);
   std::coroutine_handle<> frame = r.waiter;
   if (!r.type->deliver)
     main_.hand = e;
@@ -437,7 +437,10 @@ poll_result cell::poll(receiver& r) {
     }
     if (stop_ == stop_phase::requested) return {poll_result::wait, nullptr};
   }
-  if (budget_ == 0 || has_system()) return {poll_result::wait, nullptr};
+  if (budget_ == 0 || has_system()) {
+    looked_ = false;  // another receive may have, for something else
+    return {poll_result::wait, nullptr};
+  }
   envelope* e = next_message(r.type->filter);
   if (!e) {
     looked_ = true;
@@ -445,8 +448,16 @@ poll_result cell::poll(receiver& r) {
   }
   --budget_;
   if (r.on->child && !r.type->loop) [[unlikely]]
-    claim(*r.on);
+    win(*r.on);
   return {poll_result::message, e};
+}
+
+/// A message has been found for `f`. Those that lose by it run, and may not
+/// take another one before that one is in hand.
+void cell::win(fiber& f) noexcept {
+  in_handler_ = true;
+  claim(f);
+  in_handler_ = false;
 }
 
 /// Of the fibers beside the body those may receive that it waits for, while

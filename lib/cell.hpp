@@ -147,6 +147,10 @@ class cell
   void task_ended(child_task_base& t, std::exception_ptr error) noexcept;
   /// Ends the body as if `error` had left it where it waits.
   void fail(std::exception_ptr error) noexcept;
+  /// The fiber that waits for a message; null: none.
+  fiber* receiving() const noexcept {
+    return receiver_ ? receiver_->on : nullptr;
+  }
   /// Whether it takes no message before `f` goes on.
   bool blocked_by(const fiber& f) const noexcept;
 
@@ -201,6 +205,7 @@ class cell
   envelope* look_for(receiver& r) noexcept;
   inline void deliver(receiver& r, receive_event what, envelope* e) noexcept;
   bool give_chosen() noexcept;
+  void win(fiber& f) noexcept;
   void check_branch(receiver& r, child_fiber& f);
   bool settled() const noexcept {
     return !extras_ || extras_->to_come.load(std::memory_order_acquire) == 0;

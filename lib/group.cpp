@@ -25,6 +25,8 @@ bool group_member::won(child_fiber& f, bool take) noexcept {
 
 void group::add(group_member& m) noexcept {
   m.of = this;
+  // Where all are waited for, none is done by a message.
+  if (how_ == decided_by::error) m.claim = nullptr;
   m.previous_member = last_;
   (last_ ? last_->next_member : first_) = &m;
   last_ = &m;
@@ -32,7 +34,7 @@ void group::add(group_member& m) noexcept {
 
 void group::add_and_start(group_member& m) noexcept {
   add(m);
-  start_member(m);
+  if (started_) start_member(m);
 }
 
 bool group::start_group(fiber& f, std::coroutine_handle<> frame) noexcept {
@@ -40,6 +42,7 @@ bool group::start_group(fiber& f, std::coroutine_handle<> frame) noexcept {
   waiter = frame;
   wait::cancel = &cancel_group;
   aborted_ = take_abort(f);
+  started_ = true;
   busy_ = true;
   // What has not started when it is decided never does. A member may have added
   // others, which run.
@@ -132,6 +135,13 @@ void group::settle_abort() noexcept {
   if (aborted_ && !abort_taken_) parent_->abort = true;
 }
 
+/// Gives a member the parent's `abort`.
+void group::hand_down(group_member& m) noexcept {
+  if (!m.owner || m.has_ended || m.told) return;
+  m.handed = true;
+  m.owner->cancel(m);
+}
+
 bool group::cancel_group(wait& w, fiber& f, cancellation how) noexcept {
   auto& self = static_cast<group&>(w);
   if (how == cancellation::kill) {
@@ -143,11 +153,20 @@ bool group::cancel_group(wait& w, fiber& f, cancellation how) noexcept {
   (void)take_abort(f);
   self.aborted_ = true;
   self.busy_ = true;
+  // First the one that receives, which may be done by that.
+  fiber* receives = f.owner->receiving();
+  while (receives && receives->child) {
+    auto* const c = static_cast<child_fiber*>(receives);
+    if (c->parent != &f) {
+      receives = c->parent;
+      continue;
+    }
+    self.hand_down(*static_cast<group_member*>(c));
+    break;
+  }
   for (group_member *m = self.first_, *next; m; m = next) {
     next = m->next_member;
-    if (!m->owner || m->has_ended || m->told) continue;
-    m->handed = true;
-    m->owner->cancel(*m);
+    self.hand_down(*m);
   }
   self.busy_ = false;
   if (self.running_ != 0) return false;

@@ -49,6 +49,11 @@ bool cell::step_stop() noexcept {
     }
     stop_ = stop_phase::requested;
   }
+  if (!flushed_) {
+    // At once: what is in hand may wait for the answer to a question in it.
+    flushed_ = true;
+    flush_mailbox();
+  }
   // First the messages in hand, then what runs beside them.
   const bool in_hand = in_handler_ || (extras_ && extras_->handlers != 0);
   if (in_hand || has_tasks()) {
@@ -57,10 +62,6 @@ bool cell::step_stop() noexcept {
       c.kill_requested();
     });
     return !in_hand && cancel_tasks();
-  }
-  if (!flushed_) {
-    flushed_ = true;
-    flush_mailbox();
   }
   unlimit();
   if (!children_ended()) return false;
@@ -72,6 +73,13 @@ bool cell::step_stop() noexcept {
   // An operation that has just succeeded is not undone; the next one is
   // aborted then. A `receive` gives nothing.
   cancel(main_);
+  if (receiver_) {
+    // In a fiber that had been told before: this is no abort, but how it is.
+    receiver& r = *receiver_;
+    fiber& f = *r.on;
+    cancel_receive(r, f, cancellation::stop);
+    resume(f, r);
+  }
   return true;
 }
 

@@ -27,7 +27,7 @@ offload_pool::~offload_pool() {
 
 void offload_pool::push(offload_base& op) {
   std::lock_guard lock{state_->mutex};
-  if (state_->waiting == 0 && threads_.size() < limit_) {
+  if (state_->queued >= state_->waiting && threads_.size() < limit_) {
     try {
       threads_.emplace_back([s = state_] { loop(s); });
     } catch (...) {
@@ -37,6 +37,7 @@ void offload_pool::push(offload_base& op) {
   if (io_ && !state_->work_of_guest)
     state_->work_of_guest.emplace(io_->get_executor());
   op.next = nullptr;
+  ++state_->queued;
   (state_->first ? state_->last->next : state_->first) = &op;
   state_->last = &op;
   state_->work.notify_one();
@@ -47,6 +48,7 @@ bool offload_pool::remove(offload_base& op) noexcept {
   offload_base* before = nullptr;
   for (offload_base* o = state_->first; o; before = o, o = o->next) {
     if (o != &op) continue;
+    --state_->queued;
     (before ? before->next : state_->first) = o->next;
     if (state_->last == o) state_->last = before;
     if (state_->done()) state_->work_of_guest.reset();
@@ -65,6 +67,12 @@ void offload_pool::close(duration limit, const std::function<void()>& late) {
   state_->idle.wait(lock, idle);
 }
 
+bool offload_pool::idle_within(duration limit) {
+  std::unique_lock lock{state_->mutex};
+  return state_->idle.wait_for(lock, limit,
+                               [this] { return state_->running == 0; });
+}
+
 void offload_pool::drop_work() noexcept {
   std::lock_guard lock{state_->mutex};
   io_ = nullptr;
@@ -75,6 +83,7 @@ void offload_pool::loop(const std::shared_ptr<state>& s) noexcept {
   std::unique_lock lock{s->mutex};
   for (;;) {
     while (offload_base* op = s->closed ? nullptr : s->first) {
+      --s->queued;
       s->first = op->next;
       if (!s->first) s->last = nullptr;
       ++s->running;

@@ -34,6 +34,8 @@ class offload_pool {
   /// Calls no more functions. Returns when none runs; calls `late` if that
   /// takes longer. Those that wait for a thread can still be removed.
   void close(duration limit, const std::function<void()>& late);
+  /// Whether no function runs before `limit` is over.
+  bool idle_within(duration limit);
   /// From here on functions are no work, and the `io_context` may go.
   void drop_work() noexcept;
 
@@ -46,6 +48,7 @@ class offload_pool {
     std::condition_variable idle;
     offload_base* first = nullptr;
     offload_base* last = nullptr;
+    std::size_t queued = 0;
     std::size_t waiting = 0;
     std::size_t running = 0;
     bool closed = false;

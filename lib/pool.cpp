@@ -206,6 +206,7 @@ class pool final : public system_core {
 
   void shut_down() noexcept override {
     for (worker* w : workers_) w->join();
+    wait_for_offloaded();
     for (worker* w : workers_) w->close();
   }
 

@@ -225,6 +225,7 @@ class shared_owner final : public system_core {
 
   void shut_down() noexcept override {
     for (std::thread& t : threads_) t.join();
+    wait_for_offloaded();
     scheduler_->close();
     io_.close();
   }
@@ -270,9 +271,7 @@ net::execution_context::id guest_service::id;
 class guest final : public system_core {
  public:
   guest(net::io_context& io, const system_options& options)
-      : system_core{options, kind::guest},
-        io_{&io},
-        service_{&net::use_service<guest_service>(io)} {
+      : system_core{options, kind::guest}, io_{&io}, service_{&service_of(io)} {
     auto s = std::make_unique<shared_scheduler>(*this, io, false);
     scheduler_ = s.get();
     schedulers_.push_back(std::move(s));
@@ -303,6 +302,12 @@ class guest final : public system_core {
   }
 
  private:
+  /// Asio ends the newest service first. Ours is to end before the reactor
+  /// does, which what it waits for may still use.
+  static guest_service& service_of(net::io_context& io) {
+    const net::steady_timer makes_the_reactor{io};
+    return net::use_service<guest_service>(io);
+  }
   net::io_context* guest_of() noexcept override { return io_; }
 
   net::io_context* io_;

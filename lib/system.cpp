@@ -297,8 +297,14 @@ bool system_core::stop_threads() noexcept {
   ask_threads_to_stop();
   std::unique_lock lock{mutex_};
   if (ended_changed_.wait_for(lock, std::min(kill_timeout(), longest),
-                              [&] { return threads_.empty(); }))
-    return true;
+                              [&] { return threads_.empty(); })) {
+    lock.unlock();
+    // Of an actor that was abandoned: it ends frames that know the contexts.
+    if (!offloads_ || offloads_->idle_within(std::min(kill_timeout(), longest)))
+      return true;
+    log("the system ends without an offloaded function that has not returned");
+    return false;
+  }
   const std::size_t left = threads_.size();
   lock.unlock();
   log("the system ends without " + std::to_string(left) +
@@ -336,8 +342,9 @@ bool system_core::take_back(offload_base& op) noexcept {
 void system_core::wait_for_offloaded() noexcept {
   if (!offloads_) return;
   offloads_->close(std::min(kill_timeout(), longest), [this] {
-    log("the io_context is being destroyed, and waits for an offloaded "
-        "function that has not returned");
+    if (which() == kind::guest)
+      log("the io_context is being destroyed, and waits for an offloaded "
+          "function that has not returned");
   });
   offloads_->drop_work();
 }

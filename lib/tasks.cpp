@@ -74,6 +74,7 @@ void cell::start_task(child_task_base& t) {
 
 void cell::task_ended(child_task_base& t, std::exception_ptr error) noexcept {
   t.has_ended = true;
+  t.error = error;
   cell_extras& x = *extras_;
   (t.previous_task ? t.previous_task->next_task : x.tasks) = t.next_task;
   if (t.next_task) t.next_task->previous_task = t.previous_task;

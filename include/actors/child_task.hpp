@@ -4,12 +4,14 @@
 #include <coroutine>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <new>
 #include <stdexcept>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 
+#include "actors/config.hpp"
 #include "actors/detail/envelope.hpp"
 #include "actors/detail/fiber.hpp"
 #include "actors/fwd.hpp"
@@ -23,6 +25,12 @@ namespace actors {
 /// returns an `actors::task`.
 template <class F, class... Args>
 struct child_task_must_take_its_arguments_and_return_a_task;
+
+/// On a compiler with the co_await temporaries bug (g++ before 14): the
+/// callable of a task that is spawned and awaited in one expression may be
+/// destroyed twice. Name the task in a statement before.
+template <class T>
+struct unsafe_temporary_on_this_compiler_name_the_child_task_first;
 
 namespace detail {
 
@@ -46,6 +54,8 @@ struct child_task_base : child_fiber, system_node {
   void (*destroy_frame)(child_task_base&) noexcept = nullptr;
   /// Destroys frame and node.
   void (*free)(child_task_base&) noexcept = nullptr;
+  /// After its end: what it threw.
+  std::exception_ptr error;
   std::uint32_t refs = 1;
   bool has_ended = false;
   /// A handler with a message in hand, which a stop lets finish.
@@ -125,9 +135,9 @@ class owned_call {
     return std::apply(
         [&](Args&... args) {
           if constexpr (wants_context<F, Args...>)
-            return f_(own_context<F>{c}, std::move(args)...);
+            return std::invoke(f_, own_context<F>{c}, std::move(args)...);
           else
-            return f_(std::move(args)...);
+            return std::invoke(f_, std::move(args)...);
         },
         args_);
   }
@@ -203,6 +213,7 @@ class [[nodiscard]] join_op : public awaitable_base, private wait {
   T await_resume() {
     if (aborted_) throw_error(operation_aborted());
     task_->taken = true;
+    if (task_->error) std::rethrow_exception(task_->error);
     if (!task_->outermost) throw_error(make_error_code(errc::no_reply));
     return task_->outermost.promise().take();
   }
@@ -274,7 +285,12 @@ template <class T>
 struct await_bridge<child_task<T>> {
   template <class A>
   static auto wrap(A&& t, fiber&) {
-    return t.join();
+    if constexpr (ACTORS_CO_AWAIT_TEMPORARIES_BUG && !std::is_reference_v<A>)
+      return error_line<
+          unsafe_temporary_on_this_compiler_name_the_child_task_first<T>>::
+          say();
+    else
+      return t.join();
   }
 };
 

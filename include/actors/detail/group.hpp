@@ -79,7 +79,7 @@ class group : public awaitable_base, protected wait {
 
   /// Before the start.
   void add(group_member& m) noexcept;
-  /// Adds a member and starts it. For a member that runs.
+  /// Adds a member and starts it, or leaves that to the start of all.
   void add_and_start(group_member& m) noexcept;
   /// Unlinks a member that is to be disposed of; null: there is none.
   group_member* pop_disposable() noexcept;
@@ -108,6 +108,7 @@ class group : public awaitable_base, protected wait {
   void cancel_others() noexcept;
   void complete() noexcept;
   void settle_abort() noexcept;
+  void hand_down(group_member& m) noexcept;
   static bool cancel_group(wait& w, fiber& f, cancellation how) noexcept;
 
   fiber* parent_ = nullptr;
@@ -116,6 +117,7 @@ class group : public awaitable_base, protected wait {
   group_member* winner_ = nullptr;
   std::uint32_t running_ = 0;
   const decided_by how_;
+  bool started_ = false;
   bool busy_ = false;
   bool decided_ = false;
   /// The parent's `abort` has been handed down; some member has taken it.

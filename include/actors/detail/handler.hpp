@@ -62,6 +62,11 @@ class concurrent_handler {
   decltype(auto) operator()(Args&&... args) {
     return handler_(std::forward<Args>(args)...);
   }
+  template <class... Args>
+  requires std::is_invocable_v<const F&, Args...>
+  decltype(auto) operator()(Args&&... args) const {
+    return handler_(std::forward<Args>(args)...);
+  }
 
  private:
   F handler_;
