@@ -515,7 +515,8 @@ void end_guest(const state& what, end how, const crew& c) {
   s.spawn();
   if (!c.racing) {
     REQUIRE(s.seen.waiting.reaches(what.waits()));
-    CHECK(s.seen.alive > 0);
+    // Timers that are to expire may have.
+    if (how != end::restart_and_go_on) CHECK(s.seen.alive > 0);
   }
   const auto act = [&](auto f) {
     if (!c.inside) return f();
@@ -585,8 +586,10 @@ void end_guest(const state& what, end how, const crew& c) {
 
   if (how == end::restart_and_kill || how == end::restart_and_go_on) {
     loop.reset();
-    if (!c.racing) CHECK(s.seen.alive > 0);
-    if (kills(how)) s.actor.kill();
+    if (kills(how)) {
+      if (!c.racing) CHECK(s.seen.alive > 0);
+      s.actor.kill();
+    }
     s.io->restart();
     loop = std::make_unique<runners>(*s.io, c.threads);
   }
@@ -617,8 +620,12 @@ void end_guest(const state& what, end how, const crew& c) {
 
 /// `how` in each state, with each crew.
 void end_guests(end how) {
+  auto turn = static_cast<std::size_t>(how);
   for (const state& what : states()) {
-    for (const crew& c : crews) {
+    // Sanitizers are slow: two crews a state, others in the next.
+    const std::size_t many = support::sanitized ? 2 : crews.size();
+    for (std::size_t i = 0; i != many; ++i) {
+      const crew& c = crews[turn++ % crews.size()];
       CAPTURE(what.name());
       CAPTURE(c.threads);
       CAPTURE(c.inside);
@@ -766,7 +773,8 @@ TEST_SUITE("guest_end") {
   TEST_CASE("an end that is on its way may be cut by the end of the loop") {
     for (const state& what : states()) {
       for (const end how : {end::kill, end::stop, end::system}) {
-        for (int handlers = 0; handlers != 6; ++handlers) {
+        const int step = support::sanitized ? 2 : 1;
+        for (int handlers = 0; handlers < 6; handlers += step) {
           CAPTURE(what.name());
           CAPTURE(static_cast<int>(how));
           CAPTURE(handlers);
@@ -891,7 +899,7 @@ TEST_SUITE("guest_end") {
   }
 
   TEST_CASE("a function that is about to start does not outlive its loop") {
-    for (int i = 0; i != 100; ++i) {
+    for (int i = 0; i != (support::sanitized ? 40 : 100); ++i) {
       auto io = std::make_unique<asio::io_context>();
       actors::actor_system system{*io, silent()};
       std::atomic<int> alive{0};

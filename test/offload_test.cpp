@@ -148,8 +148,7 @@ TEST_SUITE("offload") {
         auto add = [one = std::make_unique<int>(1)] {
           return std::make_unique<int>(*one + 1);
         };
-        auto op = self.offload(std::move(add));
-        const std::unique_ptr<int> two = co_await op;
+        const std::unique_ptr<int> two = co_await self.offload(add);
         co_return *two;
       };
       CHECK(system.run(main) == 2);
@@ -170,7 +169,22 @@ TEST_SUITE("offload") {
     CHECK(system.run(main));
   }
 
-  TEST_CASE("what the function owns lives as long as the operation") {
+  TEST_CASE("a function with a name is called where it is, not copied") {
+    dispatchers([](const system_options& options) {
+      actor_system system{options};
+      auto main = [](context<> self) -> task<int> {
+        auto count = [n = 0, only = std::make_unique<int>(1)]() mutable {
+          return n += *only;
+        };
+        co_await self.offload(count);
+        co_return co_await self.offload(count);
+      };
+      CHECK(system.run(main) == 2);
+    });
+  }
+
+#if !ACTORS_CO_AWAIT_TEMPORARIES_BUG
+  TEST_CASE("a function that is handed over lives as long as the operation") {
     std::atomic<int> alive{0};
     {
       actor_system system{quiet()};
@@ -187,6 +201,7 @@ TEST_SUITE("offload") {
     }
     CHECK(alive == 0);
   }
+#endif
 
   // --- where it runs ---------------------------------------------------------
 
