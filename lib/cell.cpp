@@ -132,15 +132,17 @@ envelope* cell::scan(const message_filter& filter) noexcept {
   return nullptr;
 }
 
-void cell::flush_mailbox() noexcept {
+std::uint32_t cell::flush_mailbox() noexcept {
   if (extras_) extras_->scanned_for = nullptr;
+  std::uint32_t count = 0;
   do {
-    while (envelope* e = inbox_.pop()) {
+    for (; envelope* e = inbox_.pop(); ++count) {
       if (!e->type->slot(e))
         core().letters().report(*e, this, dead_letter::reason::actor_stopped);
       e->type->drop(e, errc::actor_stopped);
     }
   } while (refill());
+  return count;
 }
 
 void cell::drop_hand(errc why) noexcept {

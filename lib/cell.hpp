@@ -47,6 +47,8 @@ struct cell_extras {
   child_task_base* tasks = nullptr;
   /// Of them: how many are handlers, with messages in hand.
   std::uint32_t handlers = 0;
+  /// What a stop found in the mailbox.
+  std::uint32_t left = 0;
   /// Operations of killed fibers whose completion is to come. Atomic, because
   /// those of an abandoned actor come on any threads.
   std::atomic<std::uint32_t> to_come{0};
@@ -223,7 +225,7 @@ class cell
   void free_frames() noexcept;
   void free_abandoned() noexcept;
   void end_unstarted() noexcept;
-  void flush_mailbox() noexcept;
+  std::uint32_t flush_mailbox() noexcept;
   void drop_hand(errc why) noexcept;
   void limit(duration d, void (*expire)(cell&) noexcept) noexcept;
   void unlimit() noexcept;

@@ -52,7 +52,7 @@ bool cell::step_stop() noexcept {
   if (!flushed_) {
     // At once: what is in hand may wait for the answer to a question in it.
     flushed_ = true;
-    flush_mailbox();
+    if (const std::uint32_t count = flush_mailbox()) extras().left = count;
   }
   // First the messages in hand, then what runs beside them.
   const bool in_hand = in_handler_ || (extras_ && extras_->handlers != 0);
@@ -195,7 +195,7 @@ void cell::unlimit() noexcept {
 }
 
 void cell::report_late(const char* what) noexcept {
-  std::size_t queued = 0;
+  std::size_t queued = extras().left;
   refill();
   for (envelope* e = inbox_.front(); e; e = e->next) ++queued;
   std::string line = path();
@@ -216,7 +216,7 @@ void cell::report_late(const char* what) noexcept {
   }
   line += ", ";
   line += std::to_string(queued);
-  line += " messages waiting";
+  line += flushed_ ? " messages left over" : " messages waiting";
   core().log(line);
 }
 

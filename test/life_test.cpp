@@ -680,10 +680,10 @@ TEST_SUITE("life") {
     const auto before = sim.now();
     CHECK(sim.run(ref.stopped()) == exit_reason::killed);
     CHECK(sim.now() - before == 3s);
-    const std::string said = log.find("/user/slow");
+    const std::string said = log.find("a stop takes too long");
     CHECK(contains(said, "life_test.cpp:" + std::to_string(line)));
     CHECK(contains(said, "note in hand"));
-    CHECK(contains(said, "2 messages waiting"));
+    CHECK(contains(said, "2 messages left over"));
     CHECK(sim.system().dead_letter_count() == 2);
   }
 

@@ -669,19 +669,33 @@ TEST_SUITE("receive") {
     CHECK(seen == expected);
   }
 
-  TEST_CASE("a selective coroutine handler may receive selectively itself") {
+  TEST_CASE("a coroutine handler does not receive: told, and the asker too") {
     actors::simulation sim;
-    auto ref = sim.spawn([](context<get, number, note> self) -> task<> {
-      while (co_await self.receive<get>([&](get) -> task<int> {
-        auto first = co_await self.receive<number>();
-        co_return first->value;
-      })) {
-      }
-    });
-    ref.tell<note>("not now");
+    std::string said;
+    auto ref = sim.spawn(
+        [](context<get, number, note> self, std::string* out) -> task<> {
+          auto handler = [&](get) -> task<int> {
+            try {
+              auto first = co_await self.receive<number>();
+              co_return first->value;
+            } catch (const std::logic_error& e) {
+              *out = e.what();
+              throw;
+            }
+          };
+          bool told = false;
+          try {
+            co_await self.receive<get>(handler);
+          } catch (const std::logic_error&) {
+            told = true;
+          }
+          if (told) co_await self.until_stop();
+        },
+        &said);
     ref.tell(number{5});
-    (void)ref;
-    CHECK(error_of([&] { return sim.run(ref.ask<get>()); }) == errc::no_reply);
+    CHECK(error_of([&] { return sim.run(ref.ask<get>()); }) ==
+          errc::actor_failed);
+    CHECK(said.starts_with("receive is not for handlers"));
   }
 
   TEST_CASE("a stop ends a selective receive; what it left is a dead letter") {
