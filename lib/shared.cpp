@@ -161,8 +161,16 @@ void shared_scheduler::start_alarm(time_point due) {
 
 void shared_scheduler::ring() {
   timers().fire(now());
+  std::lock_guard lock{mutex_};
+  if (!io_) return;
+  // Said before the look: who cancels the last timer after it then sees that
+  // there may be an alarm, waits for this lock, and ends it.
+  armed_.store(true, std::memory_order_relaxed);
   const time_point next = timers().next();
-  if (next != time_point::max()) alarm(next);
+  if (next != time_point::max())
+    start_alarm(next);
+  else if (alarm_at_ == time_point::max())
+    armed_.store(false, std::memory_order_relaxed);
 }
 
 /// An alarm for timers that have all been cancelled would keep `io.run()` of a

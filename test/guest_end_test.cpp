@@ -424,9 +424,10 @@ struct scene {
       late.set();
     };
     // What a stop has to wait for may never end; functions do.
-    o.stop_timeout = what.in_hand() && !what.has(leaf::offload) ? 0s : patience;
-    // So that a destructor that has to wait for a function says so.
-    o.kill_timeout = destroys_loop(how) ? 0s : patience;
+    o.stop_timeout = what.in_hand() && !what.has(leaf::offload) ? 0s : 1h;
+    // None, so that a destructor that waits for a function says so. Long, so
+    // that an alarm that nobody ends keeps the loop for longer than patience.
+    o.kill_timeout = destroys_loop(how) ? 0s : 1h;
     return o;
   }
 
