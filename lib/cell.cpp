@@ -145,10 +145,6 @@ std::uint32_t cell::flush_mailbox() noexcept {
   return count;
 }
 
-void cell::drop_hand(errc why) noexcept {
-  if (envelope* e = std::exchange(main_.hand, nullptr)) e->type->drop(e, why);
-}
-
 // --- turns ------------------------------------------------------------------
 
 bool cell::run() noexcept {
@@ -249,7 +245,7 @@ inline void cell::deliver(receiver& r, receive_event what,
     win(f);
   std::coroutine_handle<> frame = r.waiter;
   if (!r.type->deliver)
-    main_.hand = e;
+    f.hand = e;
   else
     frame = r.type->deliver(r, what, e);
   if (frame)
@@ -411,7 +407,7 @@ void cell::body_done() noexcept {
 void cell::free_frames() noexcept {
   receiver_ = nullptr;
   if (body_) std::exchange(body_, {}).destroy();
-  drop_hand(kind_ == exit_reason::failed ? errc::actor_failed : errc::no_reply);
+  drop_hand(main_);
   body_ended_ = special_ = true;
   in_handler_ = false;
 }
@@ -425,13 +421,13 @@ poll_result cell::poll(receiver& r) {
         "actor from elsewhere");
   if (in_handler_) [[unlikely]]
     throw std::logic_error(
-        "receive is not for handlers: while one awaits, the actor takes no "
-        "other message; take it in the body, after the handler");
+        "receive is not for handlers, nor beside one: while a handler awaits, "
+        "the actor takes no other message; take it in the body, after it");
   r.on = &main_;
   if (here.task) [[unlikely]]
     check_branch(r, *here.task);
   if (special_ || !ready_ || main_.hand) [[unlikely]] {
-    drop_hand(errc::no_reply);
+    drop_hand(main_);
     mark_ready();
     if (stop_ == stop_phase::told) {
       r.on->abort = false;
@@ -480,6 +476,9 @@ void cell::check_branch(receiver& r, child_fiber& f) {
   r.on = &f;
   if (stop_ != stop_phase::told && take_abort(f))
     throw_error(operation_aborted());
+  // What it, or who waits for it, has taken before has had its time.
+  for (fiber* i = &f; i->child; i = static_cast<child_fiber&>(*i).parent)
+    drop_hand(*i);
 }
 
 void cell::suspend(receiver& r, duration timeout) {

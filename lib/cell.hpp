@@ -226,7 +226,6 @@ class cell
   void free_abandoned() noexcept;
   void end_unstarted() noexcept;
   std::uint32_t flush_mailbox() noexcept;
-  void drop_hand(errc why) noexcept;
   void limit(duration d, void (*expire)(cell&) noexcept) noexcept;
   void unlimit() noexcept;
   void report_late(const char* what) noexcept;
@@ -301,6 +300,10 @@ class cell
   bool told_to_stop_ : 1 = false;
   bool end_seen_ : 1 = false;
 };
+
+/// Tells the asker of the message in hand that no answer comes, while frames
+/// may still use the message. Strand.
+void fail_asker(fiber& f) noexcept;
 
 inline cell& to_cell(cell_base& c) noexcept { return static_cast<cell&>(c); }
 

@@ -79,6 +79,10 @@ void group::member_ended(group_member& m) noexcept {
   m.has_ended = true;
   --running_;
   if (m.handed && !m.abort) abort_taken_ = true;
+  if (m.hand) {
+    if (parent_->hand) drop_hand(*parent_);
+    parent_->hand = std::exchange(m.hand, nullptr);
+  }
   if (!decided_ && (how_ == decided_by::end || m.error)) decide(&m);
   if (m.dispose && winner_ != &m) {
     unlink(m);
@@ -146,8 +150,11 @@ bool group::cancel_group(wait& w, fiber& f, cancellation how) noexcept {
   auto& self = static_cast<group&>(w);
   if (how == cancellation::kill) {
     if (self.on_decided) self.on_decided(self);
-    for (group_member* m = self.first_; m; m = m->next_member)
-      if (m->owner && !m->has_ended) m->owner->kill(*m);
+    for (group_member* m = self.first_; m; m = m->next_member) {
+      if (!m->owner || m->has_ended) continue;
+      fail_asker(*m);
+      m->owner->kill(*m);
+    }
     return true;  // what is still to come the cell counts
   }
   (void)take_abort(f);
@@ -172,6 +179,19 @@ bool group::cancel_group(wait& w, fiber& f, cancellation how) noexcept {
   if (self.running_ != 0) return false;
   self.settle_abort();
   return true;
+}
+
+const fiber& group::innermost(const fiber& f) noexcept {
+  if (!f.waiting || f.waiting->cancel != &cancel_group) return f;
+  const fiber* found = nullptr;
+  for (auto* m = static_cast<const group*>(f.waiting)->first_; m;
+       m = m->next_member) {
+    if (!m->owner || m->has_ended) continue;
+    const fiber& at = innermost(*m);
+    if (at.hand) return at;
+    if (!found) found = &at;
+  }
+  return found ? *found : f;
 }
 
 timer* start_group_timer(fiber& f, duration delay,

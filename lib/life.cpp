@@ -2,6 +2,7 @@
 #include <utility>
 #include <vector>
 
+#include "actors/detail/group.hpp"
 #include "cell.hpp"
 #include "dead_letters.hpp"
 #include "names.hpp"
@@ -205,7 +206,8 @@ void cell::report_late(const char* what) noexcept {
   // Child tasks end before the body is told.
   const bool in_task =
       has_tasks() && !in_handler_ && (stop_ != stop_phase::told || body_ended_);
-  const fiber& late = in_task ? *extras_->tasks : main_;
+  const fiber& late = group::innermost(
+      in_task ? static_cast<const fiber&>(*extras_->tasks) : main_);
   line += late.where.file_name();
   line += ':';
   line += std::to_string(late.where.line());

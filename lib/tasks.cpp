@@ -141,16 +141,21 @@ void cell::free_tasks() noexcept {
   }
 }
 
-/// Whose answer nobody waits for any more.
+void drop_hand(fiber& f) noexcept {
+  if (envelope* e = std::exchange(f.hand, nullptr))
+    e->type->drop(e, f.owner->failing() ? errc::actor_failed : errc::no_reply);
+}
+
+void fail_asker(fiber& f) noexcept {
+  if (!f.hand) return;
+  if (ask_state* s = f.hand->type->take_slot(f.hand))
+    s->type->fail(*s, f.owner->failing() ? errc::actor_failed : errc::no_reply);
+}
+
 void cell::fail_hands() noexcept {
-  const auto fail_hand = [](fiber& f) {
-    if (!f.hand) return;
-    if (ask_state* s = f.hand->type->take_slot(f.hand))
-      s->type->fail(*s, errc::no_reply);
-  };
-  fail_hand(main_);
+  fail_asker(main_);
   if (!extras_) return;
-  for (child_task_base* t = extras_->tasks; t; t = t->next_task) fail_hand(*t);
+  for (child_task_base* t = extras_->tasks; t; t = t->next_task) fail_asker(*t);
 }
 
 /// A child task may ask its own actor. The body may not, and neither what it

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "actors/child_task.hpp"
+#include "actors/detail/group.hpp"
 #include "names.hpp"
 #include "timers.hpp"
 
@@ -400,9 +401,10 @@ std::string cell_inspector::describe(cell& c) {
     text += " waits for an operation";
   else
     text += " runs";
-  if (c.started_ && !c.body_ended_ && c.main_.where.line() != 0)
-    (((text += " at ") += c.main_.where.file_name()) += ':') +=
-        std::to_string(c.main_.where.line());
+  const fiber& at = group::innermost(c.main_);
+  if (c.started_ && !c.body_ended_ && at.where.line() != 0)
+    (((text += " at ") += at.where.file_name()) += ':') +=
+        std::to_string(at.where.line());
   if (c.killed_)
     text += ", killed";
   else if (c.stop_ >= cell::stop_phase::requested)
@@ -414,9 +416,8 @@ std::string cell_inspector::describe(cell& c) {
        t = t->next_task)
     ++tasks;
   if (tasks != 0) text += ", " + std::to_string(tasks) + " child tasks";
-  if (c.main_.hand)
-    text += ", with a " + type_name(*c.main_.hand->type->message->info) +
-            " in hand";
+  if (at.hand)
+    text += ", with a " + type_name(*at.hand->type->message->info) + " in hand";
   std::size_t queued = 0;
   c.refill();
   for (envelope* e = c.inbox_.front(); e; e = e->next) ++queued;

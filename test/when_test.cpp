@@ -40,6 +40,9 @@ namespace {
 struct ping {
   using reply_type = int;
 };
+struct riddle {
+  using reply_type = int;
+};
 struct note {
   std::string text;
 };
@@ -401,6 +404,190 @@ TEST_SUITE("when") {
     CHECK(contains(support::message_of_error(why.error()), "only one"));
   }
 
+  TEST_CASE("each of several operations answers what it took itself") {
+    seeds([](std::uint64_t seed) {
+      simulation sim{seed};
+      using both = context<ping, riddle>;
+      auto ref = sim.spawn([](both self) -> task<> {
+        const auto first = [](both& s) -> task<> {
+          (void)co_await s.template receive<ping>();
+          co_await s.sleep_for(3s);
+          s.reply(1);
+        };
+        const auto second = [](both& s) -> task<> {
+          co_await s.sleep_for(1s);
+          (void)co_await s.template receive<riddle>();
+          co_await s.sleep_for(1s);
+          s.reply(2);
+        };
+        co_await when_all(first(self), second(self));
+      });
+      const bool right = sim.run(
+          [](context<>, actor_ref<ping, riddle> who) -> task<bool> {
+            auto [a, b] = co_await when_all(who.ask<ping>(), who.ask<riddle>());
+            co_return a == 1 && b == 2;
+          },
+          ref);
+      REQUIRE(right);
+    });
+  }
+
+  TEST_CASE("what an operand leaves in hand is answered by who awaited it") {
+    simulation sim;
+    auto ref = sim.spawn([](context<ping> self) -> task<> {
+      while (auto m = co_await with_timeout(1h, self.receive())) self.reply(7);
+    });
+    CHECK(sim.run(ref.ask<ping>()) == 7);
+    CHECK(sim.run(ref.ask<ping>()) == 7);
+  }
+
+  TEST_CASE("what nobody answers ends at the next receive, of an operand too") {
+    simulation sim;
+    auto ref = sim.spawn([](context<ping> self) -> task<> {
+      while (co_await with_timeout(1h, self.receive())) {
+      }
+    });
+    CHECK(error_of([&] { return sim.run(ref.ask<ping>()); }) == errc::no_reply);
+    auto nested = sim.spawn([](context<ping> self) -> task<> {
+      const auto inner = [](context<ping>& s) -> task<> {
+        while (co_await with_timeout(1h, s.receive())) {
+        }
+      };
+      co_await when_all(inner(self), self.sleep_for(1h));
+    });
+    CHECK(error_of([&] { return sim.run(nested.ask<ping>()); }) ==
+          errc::no_reply);
+  }
+
+  TEST_CASE("a kill tells whom an operand has not answered") {
+    seeds([](std::uint64_t seed) {
+      simulation sim{seed};
+      auto ref = sim.spawn([](context<ping> self) -> task<> {
+        const auto silent = [](context<ping>& s) -> task<> {
+          (void)co_await s.receive();
+          co_await s.sleep_for(1h);
+        };
+        co_await when_all(silent(self), self.sleep_for(1h));
+      });
+      const bool told = sim.run(
+          [](context<>, actor_ref<ping> who) -> task<bool> {
+            auto ask = who.ask<ping>();
+            const auto killing = [](actor_ref<ping> w) -> task<> {
+              w.kill();
+              co_return;
+            };
+            auto [end, none] =
+                co_await when_all(as_result(std::move(ask)), killing(who));
+            (void)none;
+            co_return !end.has_value();
+          },
+          ref);
+      REQUIRE(told);
+      REQUIRE(sim.run(ref.stopped()) == exit_reason::killed);
+    });
+  }
+
+  TEST_CASE(
+      "an operand that fails with a question in hand: its asker is told") {
+    simulation sim;
+    auto ref = sim.spawn([](context<ping> self) -> task<> {
+      const auto failing = [](context<ping>& s) -> task<> {
+        (void)co_await s.receive();
+        co_await s.sleep_for(1s);
+        throw std::runtime_error{"thrown"};
+      };
+      co_await when_all(failing(self), self.sleep_for(1h));
+    });
+    sim.expect_failure<std::runtime_error>(ref);
+    CHECK(error_of([&] { return sim.run(ref.ask<ping>()); }) ==
+          errc::actor_failed);
+  }
+
+  TEST_CASE("a loser that receives in its cleanup waits until it may") {
+    seeds([](std::uint64_t seed) {
+      simulation sim{seed};
+      auto ref = sim.spawn([](context<ping> self) -> task<> {
+        const auto h = [](ping) { return 1; };
+        const auto loser = [](context<ping>& s) -> task<> {
+          try {
+            co_await s.sleep_for(1h);
+          } catch (const std::system_error&) {
+            // The one that won has its message in hand: no other may be taken.
+          }
+          (void)co_await s.receive();
+        };
+        co_await when_any(self.receive(h), loser(self));
+        while (co_await self.receive(h)) {
+        }
+      });
+      const bool right = sim.run(
+          [](context<>, actor_ref<ping> who) -> task<bool> {
+            auto [a, b] = co_await when_all(who.ask<ping>(), who.ask<ping>());
+            co_return a == 1 && b == 1;
+          },
+          ref);
+      REQUIRE(right);
+    });
+  }
+
+  TEST_CASE("a stop reaches a receive in the cleanup of one that was told") {
+    simulation sim;
+    auto ref = sim.spawn([](context<note> self) -> task<> {
+      const auto collect = [](context<note>& s) -> task<> {
+        try {
+          co_await s.sleep_for(1h);
+        } catch (const std::system_error&) {
+          // the timeout
+        }
+        while (co_await s.receive()) {
+        }
+      };
+      co_await with_timeout(1s, collect(self));
+    });
+    sim.advance(2s);
+    ref.stop();
+    const auto before = sim.now();
+    CHECK(sim.run(ref.stopped()) == exit_reason::normal);
+    CHECK(sim.now() == before);
+  }
+
+  TEST_CASE("a receive in when_all is no end of a timeout around it") {
+    simulation sim;
+    auto ref = sim.spawn([](context<note> self) -> task<> {
+      const auto h = [](note) {};
+      co_await with_timeout(1s, when_all(self.receive(h), self.sleep_for(1h)));
+    });
+    sim.expect_failure<actors::actor_error>(ref);
+    ref.tell(note{"x"});
+    sim.run_until_idle();
+    const auto before = sim.now();
+    const exit_reason why = sim.run(ref.stopped());
+    CHECK(why == exit_reason::failed);
+    CHECK(sim.now() - before == 1s);
+  }
+
+  TEST_CASE("a message that one receive left is found by the next") {
+    seeds([](std::uint64_t seed) {
+      simulation sim{seed};
+      bool got = false;
+      auto ref = sim.spawn(
+          [](context<ping, note> self, bool* to) -> task<> {
+            co_await self.sleep_for(1s);  // the message waits by then
+            const auto h = [](ping) { return 1; };
+            const auto starter = [](context<ping, note>& s) -> task<> {
+              (void)s.spawn_task([]() -> task<> { co_return; });
+              co_return;
+            };
+            co_await when_any(self.template receive<ping>(h), starter(self));
+            *to = (co_await self.receive()).has_value();
+          },
+          &got);
+      ref.tell(note{"x"});
+      sim.advance(10s);
+      REQUIRE(got);
+    });
+  }
+
   TEST_CASE("the actor takes messages in `serve` while another operand runs") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
@@ -448,6 +635,26 @@ TEST_SUITE("when") {
       REQUIRE(log ==
               texts{"1", "timed out", "timed out", "told", "cleaned up", "7"});
     });
+  }
+
+  TEST_CASE("tasks, child tasks and what is timed give a result, too") {
+    simulation sim;
+    const bool right = sim.run([](context<> self) -> task<bool> {
+      auto value = co_await as_result(after_a_while(self, 4, 1s));
+      auto error = co_await as_result(throwing(self, 1s));
+      const auto nothing = []() -> task<> { co_return; };
+      auto none = co_await as_result(nothing());
+      auto child = self.spawn_task(nothing);
+      auto joined = co_await as_result(child.join());
+      auto op = as_result(self.sleep_for(1h));
+      auto late = co_await with_timeout(1s, op);
+      auto timed = as_result(with_timeout(1s, self.sleep_for(1h)));
+      auto too_late = co_await timed;
+      co_return value&&* value == 4 && error.exception() &&
+          none&& joined&& late.error() == errc::timed_out&& too_late.error() ==
+              errc::timed_out;
+    });
+    CHECK(right);
   }
 
   TEST_CASE("a negative timeout is refused") {

@@ -215,8 +215,9 @@ class [[nodiscard]] operation : public detail::operation_base {
   }
 };
 
-/// Awaits `op` and gives its end as a `result` instead of throwing:
-/// `auto r = co_await as_result(ref.ask<query>());`.
+/// Awaits `op`, an operation or a `task`, and gives its end as a `result`
+/// instead of throwing: `auto r = co_await as_result(ref.ask<query>());`. Of a
+/// child task: `as_result(t.join())`.
 template <class Op>
 class [[nodiscard]] as_result : public detail::awaitable_base {
  public:
@@ -237,6 +238,37 @@ class [[nodiscard]] as_result : public detail::awaitable_base {
 
 template <class Op>
 as_result(Op&&) -> as_result<std::remove_cvref_t<Op>>;
+
+/// Of a `task<T>`.
+template <class T>
+class [[nodiscard]] as_result<task<T>> : public detail::awaitable_base {
+ public:
+  using value_type = T;
+
+  explicit as_result(task<T>&& t) : task_{std::move(t)} {}
+
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> frame) {
+    return detail::task_awaiter<T>{task_}.await_suspend(frame);
+  }
+  result<T> await_resume() {
+    detail::task_awaiter<T> ended{task_};
+    try {
+      if constexpr (std::is_void_v<T>) {
+        ended.await_resume();
+        return {};
+      } else {
+        return ended.await_resume();
+      }
+    } catch (...) {
+      return std::current_exception();
+    }
+  }
+
+ private:
+  task<T> task_;
+};
 
 /// After a compile error.
 template <>

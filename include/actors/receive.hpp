@@ -193,7 +193,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
       guarded([&] { handle(polled.found); });
       return !state_.child;
     } else {
-      main->hand = polled.found;
+      on->hand = polled.found;
       return true;
     }
   }
@@ -221,7 +221,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
       check_cancelled(*this);
       return state_.taken || state_.timed_out;
     } else {
-      if (envelope* e = main->hand) {
+      if (envelope* e = hand_of(*this)) {
         handle(e);
         return true;
       }
@@ -267,7 +267,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
     } else {
       if constexpr (has_after)
         self.state_.timed_out = what == receive_event::timeout;
-      self.main->hand = e;
+      self.on->hand = e;
       return self.waiter;
     }
   }
@@ -285,9 +285,9 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
   void finish_child() {
     leave_handler(*main->owner);
     try {
-      state_.child.finish(state_.child, *main);
+      state_.child.finish(state_.child, *on);
     } catch (...) {
-      fail_hand(*main);
+      fail_hand(*on);
       throw;
     }
   }
@@ -307,7 +307,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
   /// Gives the message to its handler. A plain one has run when this returns;
   /// a coroutine is in `child_`, to be started.
   void handle(envelope* e) {
-    fiber& f = *main;
+    fiber& f = *on;
     f.hand = e;
     try {
       if constexpr (sizeof...(Ms) == 1)
@@ -341,7 +341,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
     constexpr std::size_t i =
         handler_index<M, std::remove_reference_t<Hs>...>();
     auto& handler = std::get<i>(handlers_);
-    fiber& f = *main;
+    fiber& f = *on;
     using R = result_for<M>;
     if constexpr (concurrent_for<M>) {
       auto* t = make_node<concurrent_task<M, std::remove_cv_t<handler_for<M>>>>(
@@ -409,7 +409,7 @@ class [[nodiscard]] take_op : public awaitable_base,
 
   bool await_ready() {
     const poll_result polled = poll(*this);
-    if (polled.what == poll_result::message) main->hand = polled.found;
+    if (polled.what == poll_result::message) on->hand = polled.found;
     return polled.what != poll_result::wait;
   }
   template <class Promise>
@@ -421,7 +421,7 @@ class [[nodiscard]] take_op : public awaitable_base,
   /// that it can be answered.
   std::optional<message> await_resume() {
     std::optional<message> value;
-    envelope* e = main->hand;
+    envelope* e = hand_of(*this);
     if (!e) {
       check_cancelled(*this);
       return value;

@@ -184,7 +184,14 @@ class [[nodiscard]] with_timeout_op : public group {
     } else if (operand_.error && is_operation_aborted(operand_.error)) {
       throw_error(make_error_code(errc::timed_out));
     }
-    return operand_.take();
+    if constexpr (is_result<value_type>::value) {
+      value_type end = operand_.take();
+      if (!winner() && end.error() == operation_aborted())
+        return errc::timed_out;
+      return end;
+    } else {
+      return operand_.take();
+    }
   }
   result<value_type> take() { return take_caught(*this); }
 
@@ -210,7 +217,9 @@ class [[nodiscard]] with_timeout_op : public group {
 /// Operands are tasks, operations of the library and, with <actors/asio.hpp>,
 /// whatever Asio can await. What has a name has to live until the end; for the
 /// rest it takes care. They may share locals: it does not return before all of
-/// them have ended. Awaited in an actor's coroutines.
+/// them have ended. One at a time may wait in `receive`, and answers what it
+/// took; what it leaves unanswered in hand is the caller's. Awaited in an
+/// actor's coroutines.
 template <class... As>
 requires(sizeof...(As) != 0) auto when_all(As&&... operands) {
   return detail::when_all_op<As...>{std::forward<As>(operands)...};
@@ -226,7 +235,9 @@ auto when_all(std::vector<task<T>> tasks) {
 /// are told to end (`operation_aborted`) and waited for; what they give or
 /// throw then is dropped. One that has not started when another ends never
 /// does. A `receive` among them takes a message only when it wins: it wins by
-/// taking one, and its handler then runs to the end. See `when_all`.
+/// taking one, and its handler then runs to the end. A `serve` takes many and
+/// wins by none: told to end, it aborts what its handler awaits. See
+/// `when_all`.
 template <class... As>
 requires(sizeof...(As) != 0) auto when_any(As&&... operands) {
   return detail::when_any_op<As...>{std::forward<As>(operands)...};
@@ -235,8 +246,9 @@ requires(sizeof...(As) != 0) auto when_any(As&&... operands) {
 /// Awaits `operation` for `timeout` (not negative: `std::invalid_argument`) at
 /// most; then it is told to end, waited for, and `errc::timed_out` is thrown.
 /// If it ends with a value after all, that is given; another exception of its
-/// own is thrown. A `receive` that has taken a message in time runs its handler
-/// to the end. See `when_all`.
+/// own is thrown. Of an `as_result(…)` it is the `result` that is `timed_out`.
+/// A `receive` that has taken a message in time runs its handler to the end.
+/// See `when_all`.
 template <class A>
 auto with_timeout(duration timeout, A&& operation) {
   detail::check_timeout(timeout);

@@ -41,7 +41,8 @@ struct fiber {
   cell* owner;
   /// Null while it runs.
   wait* waiting = nullptr;
-  /// The message in hand, from the moment it leaves the mailbox.
+  /// The message in hand, from the moment it leaves the mailbox. What one of
+  /// several operations leaves in hand, who awaits them gets.
   envelope* hand = nullptr;
   /// Set by a frame that ends: whom the trampoline resumes next.
   std::coroutine_handle<> next;
@@ -94,6 +95,9 @@ struct child_fiber : fiber {
 /// Runs the fiber from `frame` on, until it waits or has ended; it may be gone
 /// then. Strand.
 void run_child(child_fiber& f, std::coroutine_handle<> frame) noexcept;
+
+/// Ends the message in hand: its asker is told that no answer comes. Strand.
+void drop_hand(fiber& f) noexcept;
 
 /// Resumes the fiber after `w`, which has ended, unless its actor is being
 /// killed: then its frames are destroyed. Strand, from outside of the actor's

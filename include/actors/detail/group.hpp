@@ -19,6 +19,10 @@ class group;
 /// One of them.
 struct group_member : child_fiber {
   group_member() noexcept : child_fiber{&on_end} {}
+  /// With the message in hand, after the frame that may refer to it.
+  ~group_member() {
+    if (hand) drop_hand(*this);
+  }
 
   group* of = nullptr;
   group_member* next_member = nullptr;
@@ -66,6 +70,10 @@ class group : public awaitable_base, protected wait {
   group& operator=(const group&) = delete;
 
   bool await_ready() const noexcept { return false; }
+
+  /// Where a fiber that waits hangs: itself, or, of the operations that it
+  /// awaits at once, one that has not ended, best with a message in hand.
+  static const fiber& innermost(const fiber& f) noexcept;
 
  protected:
   enum class decided_by : std::uint8_t {

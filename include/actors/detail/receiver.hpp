@@ -58,13 +58,19 @@ struct receiver : wait {
     cancel = &cancel_receive;
   }
 
-  /// The fiber of the body, which has the message in hand.
+  /// The fiber of the body.
   fiber* main;
   /// The fiber that waits, as `poll` found: the body's, or one of several
-  /// operations that the body awaits at once.
+  /// operations that the body awaits at once. It has the message in hand. Null
+  /// when the wait was cancelled.
   fiber* on = nullptr;
   const receiver_type* type;
 };
+
+/// What it has been given; null: no message.
+inline envelope* hand_of(const receiver& r) noexcept {
+  return r.on ? r.on->hand : nullptr;
+}
 
 /// What `receive` finds when it looks before it suspends.
 struct poll_result {
