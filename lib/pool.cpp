@@ -62,14 +62,15 @@ class worker final : public scheduler {
     //   asleep  it sleeps in its io_context: whoever pushes posts to it
     //   a cell  newest first
     if (c.wakes.fetch_or(bit(which), std::memory_order_acq_rel) != 0) return;
+    // It may wake by something else, and see the cell, before this posts.
+    posting p;
     std::uintptr_t v = woken_.load(std::memory_order_relaxed);
     do {
+      if (v == asleep) p.begin(*this);
       c.next_woken = reinterpret_cast<cell*>(v == asleep ? 0 : v);
     } while (!woken_.compare_exchange_weak(
         v, reinterpret_cast<std::uintptr_t>(&c), std::memory_order_acq_rel,
         std::memory_order_relaxed));
-    // The worker cannot end between the push and this: `c` cannot end before
-    // it has seen the wake, and the worker ends after its cells.
     if (v == asleep) net::post(io_, recycled{[] {}});
   }
 
@@ -206,6 +207,7 @@ class pool final : public system_core {
 
   void shut_down() noexcept override {
     for (worker* w : workers_) w->join();
+    for (worker* w : workers_) w->wait_for_posts();
     wait_for_offloaded();
     for (worker* w : workers_) w->close();
   }

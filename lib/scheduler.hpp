@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <thread>
 
 #include "actors/message.hpp"
 #include "cell.hpp"
@@ -55,8 +56,35 @@ class scheduler {
   timer_queue& timers() noexcept { return timers_; }
   system_core& core() const noexcept { return *core_; }
 
+  /// After the end of its own threads: until others are out of it, too.
+  void wait_for_posts() const noexcept {
+    while (posting_.load(std::memory_order_acquire) != 0)
+      std::this_thread::yield();
+  }
+
  protected:
   virtual void post_run(cell&) noexcept {}
+
+  /// Held by a thread, of another system perhaps, that wakes a cell here: from
+  /// before the cell can be seen to be woken until the thread is out of the
+  /// io_context. The cell may have run by then, and with it the system ended.
+  class posting {
+   public:
+    posting() = default;
+    posting(const posting&) = delete;
+    posting& operator=(const posting&) = delete;
+    ~posting() {
+      if (to_) to_->posting_.fetch_sub(1, std::memory_order_release);
+    }
+    void begin(scheduler& to) noexcept {
+      if (to_) return;
+      to_ = &to;
+      to.posting_.fetch_add(1, std::memory_order_relaxed);
+    }
+
+   private:
+    scheduler* to_ = nullptr;
+  };
 
   /// `local`: a cell that is to have its turn; null: none.
   cell* next_ready() noexcept {
@@ -82,6 +110,7 @@ class scheduler {
   /// `local`: the last turn was a busy cell's, if there was one.
   bool busy_next_ = false;
   timer_queue timers_;
+  std::atomic<std::uint32_t> posting_{0};
   system_core* core_;
   const bool local_;
 };

@@ -108,12 +108,18 @@ void shared_scheduler::signal(cell& c, std::uint8_t what) noexcept {
 
 void shared_scheduler::post(cell& c) noexcept {
   if (!io_) return;
-  // Who destroys a context when its `run()` returns may do so, other than Asio
-  // itself says, when the thread that posted last is not yet out of `post`.
-  const auto work = net::make_work_guard(*io_);
-  net::post(*io_, recycled{[this, &c, keep = core_ptr{core()}] {
-    burst{*this}.run(c);
-  }});
+  auto run =
+      recycled{[this, &c, keep = core_ptr{core()}] { burst{*this}.run(c); }};
+  if (core().which() == system_core::kind::guest) {
+    // Who destroys a context when its `run()` returns may do so, other than
+    // Asio itself says, when the thread that posted last is not yet out of it.
+    const auto work = net::make_work_guard(*io_);
+    net::post(*io_, std::move(run));
+  } else {
+    posting p;
+    p.begin(*this);
+    net::post(*io_, std::move(run));
+  }
 }
 
 void shared_scheduler::wake(cell& c, lane_id which) noexcept {
@@ -233,6 +239,7 @@ class shared_owner final : public system_core {
 
   void shut_down() noexcept override {
     for (std::thread& t : threads_) t.join();
+    scheduler_->wait_for_posts();
     wait_for_offloaded();
     scheduler_->close();
     io_.close();

@@ -464,6 +464,22 @@ TEST_SUITE("system") {
     });
   }
 
+  TEST_CASE("a system ends while a thread of another one still wakes it") {
+    each_system([](const actors::system_options& options) {
+      actors::actor_system server{quiet(1)};
+      const auto sum = server.spawn(counter);
+      auto asking = [](actors::context<>,
+                       actors::actor_ref<add, total> who) -> actors::task<int> {
+        co_return co_await who.ask<total>();
+      };
+      for (int i = 0; i != 300; ++i) {
+        // The answer is all that it waits for: its end follows at once.
+        actors::actor_system client{options};
+        CHECK(client.run(asking, sum) == 0);
+      }
+    });
+  }
+
   TEST_CASE("options out of range are refused with a sentence") {
     const auto refused = [](auto change) {
       actors::system_options options = quiet();
