@@ -271,6 +271,7 @@ class guest_service final : public net::execution_context::service {
     std::erase(guests_, &g);
     removed_.notify_all();
   }
+  void wait_for_offloaded();
 
  private:
   void shutdown() override;
@@ -282,11 +283,32 @@ class guest_service final : public net::execution_context::service {
 
 net::execution_context::id guest_service::id;
 
+/// Waits for the functions that guests have offloaded. Asio ends the newest
+/// service first: this one is made after the reactor, which they may use, and
+/// not before there is such a function, because with a reactor the io_context
+/// looks at it between any two handlers.
+class offload_service final : public net::execution_context::service {
+ public:
+  static net::execution_context::id id;
+
+  explicit offload_service(net::execution_context& context)
+      : service{context}, guests_{&net::use_service<guest_service>(context)} {}
+
+ private:
+  void shutdown() override { guests_->wait_for_offloaded(); }
+
+  guest_service* guests_;
+};
+
+net::execution_context::id offload_service::id;
+
 /// A system on a user's io_context.
 class guest final : public system_core {
  public:
   guest(net::io_context& io, const system_options& options)
-      : system_core{options, kind::guest}, io_{&io}, service_{&service_of(io)} {
+      : system_core{options, kind::guest},
+        io_{&io},
+        service_{&net::use_service<guest_service>(io)} {
     auto s = std::make_unique<shared_scheduler>(*this, io, false);
     scheduler_ = s.get();
     schedulers_.push_back(std::move(s));
@@ -298,6 +320,8 @@ class guest final : public system_core {
     drop_offload_work();
     service_->remove(*this);
   }
+
+  using system_core::wait_for_offloaded;
 
   bool on_runtime_thread() const noexcept override {
     return system_core::on_runtime_thread() ||
@@ -317,18 +341,33 @@ class guest final : public system_core {
   }
 
  private:
-  /// Asio ends the newest service first. Ours is to end before the reactor
-  /// does, which what it waits for may still use.
-  static guest_service& service_of(net::io_context& io) {
-    const net::steady_timer makes_the_reactor{io};
-    return net::use_service<guest_service>(io);
+  net::io_context* before_offloads() override {
+    if (io_) {
+      const net::steady_timer makes_the_reactor{*io_};
+      net::use_service<offload_service>(*io_);
+    }
+    return io_;
   }
-  net::io_context* guest_of() noexcept override { return io_; }
 
   net::io_context* io_;
   guest_service* service_;
   shared_scheduler* scheduler_ = nullptr;
 };
+
+void guest_service::wait_for_offloaded() {
+  std::vector<guest*> all;
+  {
+    // Not under the lock, which a guest that ends takes.
+    std::lock_guard lock{mutex_};
+    all.reserve(guests_.size());
+    for (guest* g : guests_)
+      if (g->add_ref_if_any()) all.push_back(g);
+  }
+  for (guest* g : all) {
+    g->wait_for_offloaded();
+    g->release();
+  }
+}
 
 void guest_service::shutdown() {
   for (;;) {

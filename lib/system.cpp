@@ -328,8 +328,8 @@ void system_core::offload(offload_base& op) {
   {
     std::lock_guard lock{mutex_};
     if (!offloads_)
-      offloads_ =
-          std::make_unique<offload_pool>(options_.offload_threads, guest_of());
+      offloads_ = std::make_unique<offload_pool>(options_.offload_threads,
+                                                 before_offloads());
     pool = offloads_.get();
   }
   pool->push(op);

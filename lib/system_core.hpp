@@ -138,8 +138,8 @@ class system_core {
   void wait_for_offloaded() noexcept;
   /// Offloaded functions are no work of the `io_context` any more.
   void drop_offload_work() noexcept;
-  /// The user's `io_context`; null when it is the system's own.
-  virtual net::io_context* guest_of() noexcept { return nullptr; }
+  /// Before the first. Gives the user's `io_context`; null when it is our own.
+  virtual net::io_context* before_offloads() { return nullptr; }
 
   std::vector<std::unique_ptr<scheduler>> schedulers_;
 
