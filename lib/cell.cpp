@@ -7,9 +7,10 @@
 
 #include "actors/context.hpp"
 #include "actors/error.hpp"
-#include "dead_letters.hpp"
+#include "events.hpp"
 #include "names.hpp"
 #include "scheduler.hpp"
+#include "supervision.hpp"
 #include "system_core.hpp"
 #include "timers.hpp"
 
@@ -26,6 +27,9 @@ cell::~cell() {
 }
 
 system_core& cell::core() const noexcept { return home_->core(); }
+
+cell_extras::cell_extras() = default;
+cell_extras::~cell_extras() = default;
 
 cell_extras& cell::extras() {
   if (!extras_) extras_ = std::make_unique<cell_extras>();
@@ -63,7 +67,7 @@ bool cell::push_user(envelope* e) noexcept {
       if (!queued_) home_->queue(*this);
     } else if (here.running() == this) {
       yields_ = true;
-      budget_ = 0;
+      handled_ -= std::exchange(budget_, 0);  // as if it had not been granted
     }
     return true;
   }
@@ -137,9 +141,7 @@ std::uint32_t cell::flush_mailbox() noexcept {
   std::uint32_t count = 0;
   do {
     for (; envelope* e = inbox_.pop(); ++count) {
-      if (!e->type->slot(e))
-        core().letters().report(*e, this, dead_letter::reason::actor_stopped);
-      e->type->drop(e, errc::actor_stopped);
+      report_undelivered(this, e, dead_letter::reason::actor_stopped);
     }
   } while (refill());
   return count;
@@ -149,6 +151,7 @@ std::uint32_t cell::flush_mailbox() noexcept {
 
 bool cell::run() noexcept {
   turn t{*this};
+  handled_ += throughput_ - budget_;  // what the last turn has not taken
   budget_ = throughput_;
   looked_ = yields_ = false;
   return work();
@@ -250,7 +253,7 @@ inline void cell::deliver(receiver& r, receive_event what,
     frame = r.type->deliver(r, what, e);
   if (frame)
     run_frame(f, frame);
-  else
+  else if (!held())
     receiver_ = &r;  // a loop that wants the next
 }
 
@@ -337,7 +340,9 @@ bool cell::step(std::uint32_t& nodes) noexcept {
     home_->queue(*this);
     return false;
   }
-  if (published_ || body_ended_ || stop_ >= stop_phase::requested) return false;
+  if (published_ || body_ended_ || stop_ >= stop_phase::requested ||
+      renewal_ != renewal::no)
+    return false;
   return deliver_next();
 }
 
@@ -351,6 +356,7 @@ bool cell::step_life() noexcept {
       start_body();
     return true;
   }
+  if (renewal_ != renewal::no) return step_renewal();
   if (body_ended_) return step_end();
   if (failing()) return wait_for_frames();
   return stop_ != stop_phase::no && step_stop();
@@ -370,14 +376,22 @@ bool cell::take_system() noexcept {
 
 void cell::start_body() noexcept {
   started_ = true;
+  using kind = lifecycle_event::kind;
+  const bool again = extras_ && extras_->restarts != 0;
+  const kind what = again ? kind::restarted : kind::started;
+  if (core().events().wanted(what)) {
+    lifecycle_event event;
+    event.what = what;
+    event.who = any_actor_ref{cell_ptr{this}};
+    if (again) event.restarts = extras_->restarts;
+    core().events().publish(event);
+  }
   try {
     task<> body = type_->start(holder_of(*this), *this);
     body_ = task_access::release(body);
   } catch (...) {
-    kind_ = exit_reason::failed;
-    extras().error = std::current_exception();
-    core().report_failure(*this, extras_->error);
     body_ended_ = true;
+    failed(std::current_exception(), nullptr, false);
     return;
   }
   body_.promise().start_detached(main_, {});
@@ -386,21 +400,23 @@ void cell::start_body() noexcept {
 }
 
 void cell::body_done() noexcept {
+  std::exception_ptr error;
   try {
     body_.promise().take();
+    if (supervised() && !held() && policy() == restart_policy::permanent)
+      error = std::make_exception_ptr(actor_returned{});
   } catch (...) {
-    std::exception_ptr error = std::current_exception();
+    error = std::current_exception();
     // Not told yet, it may have waited for a child task that was.
-    if (stop_ < stop_phase::requested || !is_operation_aborted(error)) {
-      kind_ = exit_reason::failed;
-      extras().error = std::move(error);
-    }
+    if (stop_ >= stop_phase::requested && is_operation_aborted(error))
+      error = nullptr;
   }
+  const std::type_info* const message = message_of(nullptr);
+  if (error) kind_ = exit_reason::failed;  // which the last askers are told
   free_frames();
   // They have nobody left to work for.
   kill_tasks();
-  if (kind_ == exit_reason::failed)
-    core().report_failure(*this, extras_->error);
+  if (error) failed(std::move(error), message, false);
 }
 
 /// Destroys the body's frames, innermost first, and ends what it had in hand.
@@ -433,7 +449,8 @@ poll_result cell::poll(receiver& r) {
       r.on->abort = false;
       return {poll_result::empty, nullptr};
     }
-    if (stop_ == stop_phase::requested) return {poll_result::wait, nullptr};
+    if (stop_ == stop_phase::requested || held())
+      return {poll_result::wait, nullptr};
   }
   if (budget_ == 0 || has_system()) {
     looked_ = false;  // another receive may have, for something else
@@ -504,14 +521,18 @@ void cell::cancel_receive(receiver& r, fiber& f, cancellation how) noexcept {
 void cell::receive_expired() noexcept {
   extras_->alarm = nullptr;
   if (!receiver_) return;
-  if (stop_ < stop_phase::requested && !killed_)
+  if (stop_ < stop_phase::requested && !killed_ && !held())
     deliver(*receiver_, receive_event::timeout, nullptr);
 }
 
 void cell::mark_ready() noexcept {
   if (ready_) return;
-  ready_ = true;
+  ready_ = was_ready_ = true;
   if (!extras_) return;
+  if (tells_up_) {
+    tells_up_ = false;
+    tell_supervisor([](cell& parent, cell& c) noexcept { parent.child_up(c); });
+  }
   for (ask_state* s : std::exchange(extras_->started, {}))
     static_cast<reply_state<void>*>(s)->answer({});
 }

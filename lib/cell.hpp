@@ -14,7 +14,10 @@
 #include "actors/detail/envelope.hpp"
 #include "actors/detail/fiber.hpp"
 #include "actors/detail/receiver.hpp"
+#include "actors/directive.hpp"
 #include "actors/exit_reason.hpp"
+#include "actors/lifecycle.hpp"
+#include "actors/snapshot.hpp"
 #include "actors/spawn.hpp"
 #include "lane.hpp"
 
@@ -22,13 +25,24 @@ namespace actors::detail {
 
 class scheduler;
 class system_core;
+enum class child_order : std::uint8_t;
+struct child_state;
 struct child_task_base;
+struct failure_record;
+struct policy_task_base;
+struct supervision;
 struct timer;
+struct watch;
 
 enum class lane_id : std::uint8_t { user, system };
 
 /// What few cells need.
 struct cell_extras {
+  cell_extras();
+  cell_extras(const cell_extras&) = delete;
+  cell_extras& operator=(const cell_extras&) = delete;
+  ~cell_extras();
+
   std::string name;
   std::optional<duration> stop_timeout;
   std::exception_ptr error;
@@ -41,14 +55,38 @@ struct cell_extras {
   envelope* scanned_to = nullptr;
   /// The timeout of the `receive` that waits.
   timer* alarm = nullptr;
-  /// Runs while a stop or a kill is waited for.
+  /// Runs while a stop or a kill is waited for, or the next incarnation.
   timer* deadline = nullptr;
+  /// Runs while children are told to stop, one after another.
+  timer* children_deadline = nullptr;
+  /// It has been late: they have been killed.
+  bool children_late = false;
   /// The child tasks that have not ended, newest first.
   child_task_base* tasks = nullptr;
   /// Of them: how many are handlers, with messages in hand.
   std::uint32_t handlers = 0;
   /// What a stop found in the mailbox.
   std::uint32_t left = 0;
+  /// How often a new incarnation has begun, and when the last one did.
+  std::uint32_t restarts = 0;
+  time_point restarted_at{};
+  /// Of the last order of the supervisor's that made failures void.
+  std::uint32_t generation = 0;
+  /// Which incarnation supervises: what a policy of a former one decides is
+  /// void.
+  std::uint32_t epoch = 0;
+  /// The `serve` whose handler has thrown, and that may be resumed; and whether
+  /// the cell feeds its loop.
+  wait* held = nullptr;
+  fiber* held_in = nullptr;
+  bool held_loop = false;
+  /// How long the next incarnation is to wait.
+  duration delay = {};
+  /// As a supervisor.
+  std::unique_ptr<supervision> supervising;
+  /// Those that it watches, and those that watch it.
+  watch* watching = nullptr;
+  watch* watchers = nullptr;
   /// Operations of killed fibers whose completion is to come. Atomic, because
   /// those of an abandoned actor come on any threads.
   std::atomic<std::uint32_t> to_come{0};
@@ -65,6 +103,18 @@ struct cell_extras {
 ///   created -------> running ----------> (ready) ------------> ending
 ///                       |                                         |
 ///                       +---- kill ------------------------> ended
+///
+/// A failure holds it until its supervisor has decided (`renewal`):
+///
+///             failure          restart             children ended
+///   running --------> held -----------> falling -----------------> down
+///      ^                | resume           ^                         |
+///      +----------------+                  | one of a restarted group|
+///      +-----------------------------------+                         |
+///      +-------------------------------------------------------------+
+///
+/// A stop or a kill that comes meanwhile ends the renewal: then the cell is
+/// ending.
 class cell
     : public cell_base,
       /// Its link in a run queue, and in the end the news for its parent.
@@ -77,6 +127,16 @@ class cell
     requested,
     /// The body has been told, or is about to be.
     told,
+  };
+  enum class renewal : std::uint8_t {
+    no,
+    /// It has failed and takes no message.
+    held,
+    /// Its incarnation ends, in order unless `hard_`, to be followed by
+    /// another. The mailbox stays open.
+    falling,
+    /// There is none.
+    down,
   };
 
  public:
@@ -147,8 +207,47 @@ class cell
   /// Starts a child task, which belongs to the cell from here on.
   void start_task(child_task_base& t);
   void task_ended(child_task_base& t, std::exception_ptr error) noexcept;
-  /// Ends the body as if `error` had left it where it waits.
-  void fail(std::exception_ptr error) noexcept;
+  /// Ends the body as if `error` had left it where it waits. `by`: the child
+  /// task that it left, which may have a message in hand.
+  void fail(std::exception_ptr error, fiber* by = nullptr) noexcept;
+  /// A handler that `f` runs in the loop of a `serve` has thrown: the actor
+  /// fails, and `w` waits until it is resumed. `loop`: the cell feeds it.
+  void hold(fiber& f, wait& w, std::exception_ptr error, bool loop) noexcept;
+  void release_held(wait& w) noexcept {
+    if (extras_ && extras_->held == &w) extras_->held = nullptr;
+  }
+
+  /// What its supervisor has decided.
+  void directed(child_order what, duration delay,
+                std::uint32_t generation) noexcept;
+
+  // As a supervisor.
+
+  void supervise(policy_task_base& p);
+  void policy_ended(policy_task_base& p, std::exception_ptr error) noexcept;
+  void child_failed(failure_record& r) noexcept;
+  /// The next one for this policy; null: none.
+  failure_record* next_failure(const policy_task_base& p) noexcept;
+  void decide(failure_record& r, directive what, duration delay) noexcept;
+  void restart_group(failure_record& r, const std::vector<any_actor_ref>& with,
+                     duration delay);
+  void dropped(failure_record& r) noexcept;
+  std::vector<any_actor_ref> children() const;
+  child_state& as_child();
+  restart_policy policy() const noexcept {
+    return static_cast<restart_policy>(traits_ & policy_bits);
+  }
+
+  /// For `system.snapshot()`.
+  actor_snapshot snapshot() noexcept;
+  std::vector<cell_ptr> child_cells() const;
+
+  // Watching, see watch.cpp.
+
+  void add_watch(watch& w) noexcept;
+  void unwatch(const cell_base* who) noexcept;
+  void watched_by(watch& w) noexcept;
+  void forget_watcher(watch& w) noexcept;
   /// The fiber that waits for a message; null: none.
   fiber* receiving() const noexcept {
     return receiver_ ? receiver_->on : nullptr;
@@ -173,6 +272,7 @@ class cell
   cell_extras& extras();
   const cell_extras* extras_if_any() const noexcept { return extras_.get(); }
   std::uint32_t next_child_number() noexcept;
+  bool held() const noexcept { return renewal_ == renewal::held; }
 
   bool torn_down() const noexcept { return torn_down_; }
   /// Destroys what is left of an actor whose `io_context` is going.
@@ -201,6 +301,7 @@ class cell
   inline void run_frame(fiber& f, std::coroutine_handle<> frame) noexcept;
   void body_done() noexcept;
   bool step_kill() noexcept;
+  bool step_renewal() noexcept;
   bool step_end() noexcept;
   bool step_stop() noexcept;
   inline bool deliver_next() noexcept;
@@ -221,20 +322,65 @@ class cell
   envelope* scan(const message_filter& filter) noexcept;
   bool refill() noexcept;
   bool children_ended() noexcept;
+  void limit_children() noexcept;
+  void children_late() noexcept;
+  std::optional<duration> stop_limit() const noexcept;
   void kill_children() noexcept;
+
+  bool supervised() const noexcept {
+    return parent_ && stop_ == stop_phase::no && !killed_;
+  }
+  void failed(std::exception_ptr error, const std::type_info* message,
+              bool resumable) noexcept;
+  const std::type_info* message_of(const fiber* by) const noexcept;
+  void destroy_incarnation() noexcept;
+  void report_failed(const std::exception_ptr& error,
+                     const std::type_info* message, directive decision,
+                     duration delay, bool instead_of_resume) const noexcept;
+  void end_renewal() noexcept;
+  void resume_held() noexcept;
+  void begin_fall() noexcept;
+  void fall_hard() noexcept;
+  void went_down() noexcept;
+  void rise() noexcept;
+  void stop_late() noexcept;
+  void end_supervision() noexcept;
+  void watched_ended(watch& w) noexcept;
+  void leave_watch(watch& w) noexcept;
+  void end_one_watch(watch& w) noexcept;
+  void end_watches() noexcept;
+  void tell_watcher(watch& w) noexcept;
+  void tell_watchers() noexcept;
+  void tell_supervisor(void (*what)(cell& supervisor,
+                                    cell& child) noexcept) noexcept;
+  void order(cell& child, child_order what, duration delay) noexcept;
+  bool supervises() const noexcept;
+  /// Whether a decision of `r` means anything still.
+  bool concerns(const failure_record& r) const noexcept;
+  void settle(failure_record& r) noexcept;
+  void feed_policy() noexcept;
+  void escalate_waiting() noexcept;
+  void send_escalation(const std::exception_ptr& error) noexcept;
+  void fall_next() noexcept;
+  void rise_next() noexcept;
+  void child_down(cell& child) noexcept;
+  void child_up(cell& child) noexcept;
+  void group_goes_on(cell& child) noexcept;
   void free_frames() noexcept;
   void free_abandoned() noexcept;
   void end_unstarted() noexcept;
   std::uint32_t flush_mailbox() noexcept;
   void limit(duration d, void (*expire)(cell&) noexcept) noexcept;
   void unlimit() noexcept;
-  void report_late(const char* what) noexcept;
+  void report_late(lifecycle_event::kind what) noexcept;
   void abandon() noexcept;
   void fail_hands() noexcept;
   void publish_end() noexcept;
   bool finish() noexcept;
   void child_ended(cell& child) noexcept;
   static void child_ended_arrives(cell& parent, system_node& n) noexcept;
+  static constexpr std::uint8_t policy_bits = 3;
+  static constexpr std::uint8_t own_stop_timeout = 4;
 
   // Small things stand where the lanes leave room: a million idle actors are
   // to be light.
@@ -257,7 +403,15 @@ class cell
   std::atomic<std::uint8_t> wakes{0};
 
  private:
+  /// Set before anybody else knows the cell: `restart_policy`, and whether it
+  /// has a `stop_timeout` of its own.
+  std::uint8_t traits_ = 0;
+  /// It has had a child, so its stop has no limit of its own. Read by the
+  /// parent.
+  std::atomic<bool> has_had_children_{false};
   std::uint32_t throughput_;
+  /// Messages taken, and those that this turn may still take.
+  std::uint64_t handled_ = 0;
 
  public:
   /// For the scheduler: its list of cells that have been woken.
@@ -275,6 +429,8 @@ class cell
   cell* next_sibling_ = nullptr;
   cell* previous_sibling_ = nullptr;
   std::unique_ptr<cell_extras> extras_;
+  /// The parent's, as below.
+  std::unique_ptr<child_state> as_child_;
   fiber main_;
   std::coroutine_handle<promise<void>> body_;
   receiver* receiver_ = nullptr;
@@ -292,6 +448,16 @@ class cell
   bool abandoned_ : 1 = false;
   bool torn_down_ : 1 = false;
   bool flushed_ : 1 = false;
+  /// It has been ready, in this incarnation or another.
+  bool was_ready_ : 1 = false;
+  /// Falling: its frames are destroyed; else the body is told to stop.
+  bool hard_ : 1 = false;
+  /// Down: another incarnation is to begin.
+  bool rises_ : 1 = false;
+  /// The supervisor waits to hear that it is down, or ready.
+  bool tells_down_ : 1 = false;
+  bool tells_up_ : 1 = false;
+  renewal renewal_ = renewal::no;
   /// `receiver_` does not take just any message.
   bool selective_ = false;
   /// The parent's, on whose strand alone these are used (so no bit of its

@@ -1,12 +1,14 @@
 /// The life of a cell: how it is stopped and killed, how it ends, its children.
+#include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "actors/detail/group.hpp"
 #include "cell.hpp"
-#include "dead_letters.hpp"
+#include "events.hpp"
 #include "names.hpp"
 #include "scheduler.hpp"
+#include "supervision.hpp"
 #include "system_core.hpp"
 #include "timers.hpp"
 
@@ -16,6 +18,11 @@ namespace actors::detail {
 
 void cell::stop_requested(bool drain) noexcept {
   close();
+  // What has failed handles nothing any more.
+  if (renewal_ != renewal::no) {
+    drain = false;
+    end_renewal();
+  }
   const auto wanted = drain ? stop_phase::drain : stop_phase::requested;
   if (stop_ < wanted) stop_ = wanted;
   special_ = true;
@@ -30,7 +37,9 @@ void cell::stop_requested(bool drain) noexcept {
 
 void cell::kill_requested() noexcept {
   if (killed_) return;
+  if (renewal_ == renewal::down && !failing()) kind_ = exit_reason::killed;
   killed_ = special_ = true;
+  end_renewal();
   close();
   if (body_ended_) kill_children();
 }
@@ -50,7 +59,7 @@ bool cell::step_stop() noexcept {
     }
     stop_ = stop_phase::requested;
   }
-  if (!flushed_) {
+  if (!flushed_ && renewal_ == renewal::no) {
     // At once: what is in hand may wait for the answer to a question in it.
     flushed_ = true;
     if (const std::uint32_t count = flush_mailbox()) extras().left = count;
@@ -58,19 +67,13 @@ bool cell::step_stop() noexcept {
   // First the messages in hand, then what runs beside them.
   const bool in_hand = in_handler_ || (extras_ && extras_->handlers != 0);
   if (in_hand || has_tasks()) {
-    limit(core().stop_timeout(*this), [](cell& c) noexcept {
-      c.report_late("a stop");
-      c.kill_requested();
-    });
+    limit(core().stop_timeout(*this), [](cell& c) noexcept { c.stop_late(); });
     return !in_hand && cancel_tasks();
   }
   unlimit();
   if (!children_ended()) return false;
   stop_ = stop_phase::told;
-  limit(core().stop_timeout(*this), [](cell& c) noexcept {
-    c.report_late("a stop");
-    c.kill_requested();
-  });
+  limit(core().stop_timeout(*this), [](cell& c) noexcept { c.stop_late(); });
   // An operation that has just succeeded is not undone; the next one is
   // aborted then. A `receive` gives nothing.
   cancel(main_);
@@ -133,39 +136,87 @@ bool cell::step_end() noexcept {
   return true;
 }
 
-void cell::fail(std::exception_ptr error) noexcept {
-  if (published_ || body_ended_ || killed_ || failing()) return;
-  kind_ = exit_reason::failed;
-  extras().error = std::move(error);
-  special_ = true;
-  unlimit();
-  if (!started_) {
-    started_ = body_ended_ = true;
-  } else {
-    kill(main_);
-    kill_tasks();
-  }
-  core().report_failure(*this, extras_->error);
+void cell::stop_late() noexcept {
+  if (published_ || killed_) return;
+  report_late(lifecycle_event::kind::late);
+  // One that is restarted with others is restarted all the same.
+  if (renewal_ == renewal::falling)
+    fall_hard();
+  else
+    kill_requested();
 }
 
 void cell::abandon() noexcept {
   abandoned_ = true;
   kind_ = exit_reason::abandoned;
-  report_late("a kill");
+  report_late(lifecycle_event::kind::abandoned);
 }
 
 /// The children have ended; orders the next to stop otherwise, last first.
 bool cell::children_ended() noexcept {
-  if (!first_child_) return true;
+  if (extras_ && extras_->supervising) extras_->supervising->group.forget();
+  if (!first_child_) {
+    if (extras_) {
+      cancel_timer(std::exchange(extras_->children_deadline, nullptr));
+      extras_->children_late = false;
+    }
+    return true;
+  }
+  const bool drains = stop_ != stop_phase::no && core().draining();
+  if (!killed_ && !drains) limit_children();
   cell& last = *first_child_->previous_sibling_;
   if (!killed_ && !last.told_to_stop_) {
     last.told_to_stop_ = true;
-    if (stop_ == stop_phase::no || !core().draining())
-      request_stop(&last);
-    else
+    if (drains)
       request_drain(&last);
+    else
+      request_stop(&last);
   }
   return false;
+}
+
+/// How long its stop may take; nothing: as long as its children need.
+std::optional<duration> cell::stop_limit() const noexcept {
+  if (!(traits_ & own_stop_timeout) &&
+      has_had_children_.load(std::memory_order_relaxed))
+    return std::nullopt;
+  return traits_ & own_stop_timeout ? *extras_->stop_timeout
+                                    : core().stop_timeout();
+}
+
+/// The children have one deadline together, the largest of theirs.
+void cell::limit_children() noexcept {
+  cell_extras& x = extras();
+  if (x.children_deadline || x.children_late) return;
+  duration largest{};
+  const cell* c = first_child_;
+  do {
+    const auto limit = c->stop_limit();
+    if (!limit) return;
+    largest = std::max(largest, *limit);
+    c = c->next_sibling_;
+  } while (c != first_child_);
+  x.children_deadline = start_timer(
+      *this, largest,
+      [](cell& self, void*) noexcept {
+        self.extras_->children_deadline = nullptr;
+        self.extras_->children_late = true;
+        self.children_late();
+      },
+      nullptr);
+}
+
+void cell::children_late() noexcept {
+  cell* c = first_child_;
+  if (c) do {
+      // Who was not told yet is not late.
+      if (!c->told_to_stop_)
+        request_kill(c);
+      else
+        (void)send_order(
+            *c, [](cell& late, cell*) noexcept { late.stop_late(); }, nullptr);
+      c = c->next_sibling_;
+    } while (c != first_child_);
 }
 
 void cell::kill_children() noexcept {
@@ -195,45 +246,48 @@ void cell::unlimit() noexcept {
     cancel_timer(std::exchange(extras_->deadline, nullptr));
 }
 
-void cell::report_late(const char* what) noexcept {
-  std::size_t queued = extras().left;
+void cell::report_late(lifecycle_event::kind what) noexcept {
+  if (!core().events().wanted(what)) return;
+  lifecycle_event event;
+  event.what = what;
+  event.who = any_actor_ref{cell_ptr{this}};
+  event.queued = extras().left;
   refill();
-  for (envelope* e = inbox_.front(); e; e = e->next) ++queued;
-  std::string line = path();
-  line += ": ";
-  line += what;
-  line += " takes too long, at ";
+  for (envelope* e = inbox_.front(); e; e = e->next) ++event.queued;
   // Child tasks end before the body is told.
   const bool in_task =
       has_tasks() && !in_handler_ && (stop_ != stop_phase::told || body_ended_);
   const fiber& late = group::innermost(
       in_task ? static_cast<const fiber&>(*extras_->tasks) : main_);
-  line += late.where.file_name();
-  line += ':';
-  line += std::to_string(late.where.line());
-  if (late.hand) {
-    line += ", with a ";
-    line += type_name(*late.hand->type->message->info);
-    line += " in hand";
-  }
-  line += ", ";
-  line += std::to_string(queued);
-  line += flushed_ ? " messages left over" : " messages waiting";
-  core().log(line);
+  event.where = late.where;
+  if (late.hand) event.message = late.hand->type->message->info;
+  core().events().publish(event);
 }
 
 /// Tells whoever asked how it ended. What remains is to be forgotten.
 void cell::publish_end() noexcept {
   published_ = true;
+  renewal_ = renewal::no;
   unlimit();
   close();
   flush_mailbox();
+  end_supervision();
+  end_watches();
   if (!abandoned_)
     type_->destroy(holder_of(*this));
   else
     // The frames may still use the messages, but no asker need wait for them.
     fail_hands();
+  using kind = lifecycle_event::kind;
+  if (core().events().wanted(kind::stopped)) {
+    lifecycle_event event;
+    event.what = kind::stopped;
+    event.who = any_actor_ref{cell_ptr{this}};
+    event.why = why();
+    core().events().publish(event);
+  }
   if (!extras_) return;
+  tell_watchers();
   for (ask_state* s : std::exchange(extras_->started, {}))
     static_cast<reply_state<void>*>(s)->answer(how_started());
   for (ask_state* s : std::exchange(extras_->stopped, {}))
@@ -272,6 +326,7 @@ void cell::end_unstarted() noexcept {
 // --- children ---------------------------------------------------------------
 
 void cell::adopt(cell& child) noexcept {
+  has_had_children_.store(true, std::memory_order_relaxed);
   if (child.end_seen_) {
     // It ended before the guardian heard of it.
     child.release();
@@ -295,10 +350,9 @@ void cell::child_ended_arrives(cell& parent, system_node& n) noexcept {
 }
 
 void cell::child_ended(cell& child) noexcept {
-  if (!child.linked_) {
-    child.end_seen_ = true;  // `adopt` is still on its way
-    return;
-  }
+  child.end_seen_ = true;
+  if (!child.linked_) return;  // `adopt` is still on its way
+  child.linked_ = false;
   if (child.next_sibling_ == &child) {
     first_child_ = nullptr;
   } else {
@@ -306,6 +360,7 @@ void cell::child_ended(cell& child) noexcept {
     child.next_sibling_->previous_sibling_ = child.previous_sibling_;
     if (first_child_ == &child) first_child_ = child.next_sibling_;
   }
+  group_goes_on(child);
   child.release();
 }
 
@@ -316,7 +371,7 @@ std::uint32_t cell::next_child_number() noexcept {
 
 result<void> cell::how_started() const {
   // One that never waited was ready, too, unless it was told to stop.
-  if (ready_ || (kind_ == exit_reason::normal && stop_ == stop_phase::no))
+  if (was_ready_ || (kind_ == exit_reason::normal && stop_ == stop_phase::no))
     return {};
   if (kind_ == exit_reason::failed) return extras_->error;
   return errc::actor_stopped;
@@ -356,6 +411,7 @@ void cell::wait_for_end(ask_state& s) {
 void cell::tear_down() noexcept {
   turn t{*this};
   killed_ = kill_sent_ = special_ = torn_down_ = true;
+  end_renewal();
   // Children that it has not heard of yet are among them.
   while (take_system()) {
   }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <stdexcept>
 #include <utility>
 
 #include "actors/error.hpp"
@@ -56,12 +57,23 @@ cell& create_cell(system_core& core, cell* parent, const actor_type& type,
   if (parent && parent->stopping())
     throw_error(make_error_code(errc::actor_stopped));
   if (options) check_options(*options);
+  if (options && options->restart && type.once &&
+      *options->restart != restart_policy::never)
+    throw std::invalid_argument(
+        "spawn_once moves its arguments in, so there is no second "
+        "incarnation: restart can only be never");
   cell& above = parent ? *parent : core.guardian();
   scheduler& home = core.place(parent, options);
   void* memory = allocate(block_size(type));
   cell* c = ::new (memory) cell(home, type);
   above.add_ref();
   c->parent_ = &above;
+  auto traits = static_cast<std::uint8_t>(type.once ? restart_policy::never
+                                          : options && options->restart
+                                              ? *options->restart
+                                              : restart_policy::transient);
+  if (options && options->stop_timeout) traits |= cell::own_stop_timeout;
+  c->traits_ = traits;
   if (!options || options->name.empty())
     c->number_ = parent ? parent->next_child_number() : core.next_number();
   if (options) {

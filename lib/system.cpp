@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -87,7 +89,9 @@ system_core::system_core(const system_options& options, kind k)
       throughput_{static_cast<std::uint32_t>(options.throughput)},
       kind_{k},
       facade_{actor_system::view{}, this},
-      letters_{*this, options.dead_letters_logged_per_second} {
+      events_{*this, options.dead_letters_logged_per_second,
+              options.failures_logged_per_second,
+              options.log && !*options.log} {
   check_options(options);
 }
 
@@ -139,12 +143,44 @@ void system_core::log(std::string_view line) const noexcept {
   }
 }
 
-void system_core::report_failure(cell& c,
+double system_core::random() noexcept {
+  static thread_local std::minstd_rand numbers{std::random_device{}()};
+  return std::generate_canonical<double, 24>(numbers);
+}
+
+void system_core::default_policy(cell& c) {
+  if (!c.parent() && options_.supervision)
+    supervise(c, *make_node<policy_task<std::function<task<>(failures)>>>(
+                     options_.supervision));
+  else
+    supervise(c, *make_node<policy_task<one_for_one>>(one_for_one{}));
+}
+
+bool system_core::handle_failure(cell& child,
                                  const std::exception_ptr& e) noexcept {
+  if (!options_.on_failure) return false;
   try {
-    log(c.path() + " failed: " + describe(e));
+    options_.on_failure(any_actor_ref{cell_ptr{&child}}, e);
+    return true;
   } catch (...) {
+    log("on_failure threw: " + describe(std::current_exception()));
+    return false;
   }
+}
+
+void system_core::failed_for_good(const std::exception_ptr& e) noexcept {
+  log("a failure was escalated to the top, the system terminates: " +
+      describe(e));
+  {
+    std::lock_guard lock{mutex_};
+    if (!failure_) failure_ = e;
+  }
+  stop();
+}
+
+std::exception_ptr system_core::failure() noexcept {
+  std::lock_guard lock{mutex_};
+  return failure_;
 }
 
 bool system_core::on_runtime_thread() const noexcept {
@@ -265,6 +301,10 @@ system_core* make_system(const system_options& options) {
   return make_owner(options);
 }
 
+std::exception_ptr failure_of(system_core& core) noexcept {
+  return core.failure();
+}
+
 void check_run(system_core& core) {
   if (core.which() != system_core::kind::owner)
     throw std::logic_error(
@@ -333,6 +373,7 @@ void actor_system::terminate() {
 void actor_system::wait() {
   detail::check_run(*core_);
   (void)core_->wait_until_ended_or_lost();
+  if (const std::exception_ptr e = core_->failure()) std::rethrow_exception(e);
 }
 
 operation<exit_reason> actor_system::async_terminate() {
@@ -345,26 +386,57 @@ void actor_system::stop_on_signals(std::initializer_list<int> signals) {
 }
 
 std::uint64_t actor_system::dead_letter_count() const noexcept {
-  return core_->letters().count();
+  return core_->events().dead_letters();
 }
+
+namespace {
+
+using kind = lifecycle_event::kind;
+using detail::event_stream;
+
+/// Not `tell`: its own dead letter would come back here for ever. False: it
+/// has ended.
+template <class M>
+bool give(const actor_ref<M>& to, const M& m) {
+  auto* e = detail::make_node<detail::told<M>>(m);
+  if (to && detail::enqueue(*to.cell().get(), e)) return true;
+  e->type->drop(e, errc::actor_stopped);
+  return false;
+}
+
+}  // namespace
+
 std::uint64_t actor_system::on_dead_letter(
     std::function<void(const dead_letter&)> f) {
-  return core_->letters().subscribe([f = std::move(f)](const dead_letter& d) {
-    f(d);
-    return true;
-  });
+  return core_->events().subscribe(
+      event_stream::bit(kind::dead_letter),
+      [f = std::move(f)](const lifecycle_event& e) {
+        f(*e.letter);
+        return true;
+      });
 }
 std::uint64_t actor_system::on_dead_letter(actor_ref<dead_letter> subscriber) {
-  return core_->letters().subscribe([subscriber](const dead_letter& d) {
-    // Not `tell`: its own dead letter would come back here for ever.
-    auto* e = detail::make_node<detail::told<dead_letter>>(d);
-    if (subscriber && detail::enqueue(*subscriber.cell().get(), e)) return true;
-    e->type->drop(e, errc::actor_stopped);
-    return false;
-  });
+  return core_->events().subscribe(event_stream::bit(kind::dead_letter),
+                                   [subscriber](const lifecycle_event& e) {
+                                     return give(subscriber, *e.letter);
+                                   });
+}
+std::uint64_t actor_system::on_event(
+    std::function<void(const lifecycle_event&)> f) {
+  return core_->events().subscribe(event_stream::all,
+                                   [f = std::move(f)](const auto& e) {
+                                     f(e);
+                                     return true;
+                                   });
+}
+std::uint64_t actor_system::on_event(actor_ref<lifecycle_event> subscriber) {
+  return core_->events().subscribe(
+      event_stream::all, [subscriber](const lifecycle_event& e) {
+        return e.who == any_actor_ref{subscriber} || give(subscriber, e);
+      });
 }
 void actor_system::unsubscribe(std::uint64_t subscription) noexcept {
-  core_->letters().unsubscribe(subscription);
+  core_->events().unsubscribe(subscription);
 }
 
 any_actor_ref actor_system::user() const noexcept {

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "actors/system.hpp"
-#include "dead_letters.hpp"
+#include "events.hpp"
 #include "net.hpp"
 #include "offload.hpp"
 
@@ -58,7 +58,7 @@ class system_core {
 
   actor_system& facade() noexcept { return facade_; }
   cell& guardian() const noexcept { return *guardian_; }
-  dead_letters& letters() noexcept { return letters_; }
+  event_stream& events() noexcept { return events_; }
   scheduler& place(cell* parent, const spawn_options* options) noexcept;
   scheduler& context(std::size_t index) noexcept {
     return *schedulers_[index % schedulers_.size()];
@@ -72,6 +72,7 @@ class system_core {
   }
   std::uint32_t throughput() const noexcept { return throughput_; }
   duration stop_timeout(const cell& c) const noexcept;
+  duration stop_timeout() const noexcept { return options_.stop_timeout; }
   duration kill_timeout() const noexcept { return options_.kill_timeout; }
   kind which() const noexcept { return kind_; }
   /// `/user` is being drained: children handle what they have.
@@ -79,7 +80,19 @@ class system_core {
     return draining_.load(std::memory_order_relaxed);
   }
   void log(std::string_view line) const noexcept;
-  virtual void report_failure(cell& c, const std::exception_ptr& e) noexcept;
+  /// An actor has failed; what comes of it is an event. For the test kit.
+  virtual void report_failure(cell&, const std::exception_ptr&) noexcept {}
+  /// Between 0 and 1.
+  virtual double random() noexcept;
+  /// Starts the policy of one that has set none.
+  void default_policy(cell& c);
+  /// A failure at the top: gives it to the user's handler. False: there is
+  /// none, or it threw.
+  bool handle_failure(cell& child, const std::exception_ptr& e) noexcept;
+  /// The system ends by it.
+  void failed_for_good(const std::exception_ptr& e) noexcept;
+  /// What the system has ended by, or is about to; null: nothing.
+  std::exception_ptr failure() noexcept;
   /// Whether a wait here could keep the system from going on.
   virtual bool on_runtime_thread() const noexcept;
   void stop_on_signals(std::initializer_list<int> signals);
@@ -152,7 +165,7 @@ class system_core {
   const std::uint32_t throughput_;
   const kind kind_;
   actor_system facade_;
-  dead_letters letters_;
+  event_stream events_;
   /// Counted until it is released by the owner of the system.
   cell* guardian_ = nullptr;
   std::atomic<std::uint32_t> numbers_{0};
@@ -170,6 +183,7 @@ class system_core {
   bool stopping_ = false;
   bool ended_ = false;
   bool lost_ = false;
+  std::exception_ptr failure_;
   /// The last visitor has left after the lock.
   bool visitors_left_ = false;
   std::shared_ptr<signals> signals_;

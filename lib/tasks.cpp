@@ -4,7 +4,9 @@
 
 #include "actors/child_task.hpp"
 #include "actors/error.hpp"
+#include "actors/supervision.hpp"
 #include "cell.hpp"
+#include "events.hpp"
 #include "scheduler.hpp"
 #include "system_core.hpp"
 
@@ -79,11 +81,17 @@ void cell::task_ended(child_task_base& t, std::exception_ptr error) noexcept {
   (t.previous_task ? t.previous_task->next_task : x.tasks) = t.next_task;
   if (t.next_task) t.next_task->previous_task = t.previous_task;
   if (t.is_handler) --x.handlers;
+  if (t.is_policy) {
+    policy_ended(static_cast<policy_task_base&>(t), std::move(error));
+    t.release();
+    return;
+  }
   if (wait* w = std::exchange(t.joined, nullptr))
     resume(*t.joined_by, *w);
   else if (error && !((t.told || stopping()) && is_operation_aborted(error)))
     // Not told yet, it may have waited for one that was.
-    fail(std::move(error));
+    fail(std::move(error), &t);
+  drop_hand(t);
   t.release();
 }
 
@@ -129,21 +137,36 @@ void cell::kill_tasks() noexcept {
 /// Destroys the frames of all that have not ended, newest first.
 void cell::free_tasks() noexcept {
   if (!extras_) return;
-  const errc why = failing() ? errc::actor_failed : errc::no_reply;
   while (child_task_base* t = extras_->tasks) {
     extras_->tasks = t->next_task;
     if (t->next_task) t->next_task->previous_task = nullptr;
     t->has_ended = true;
     if (t->is_handler) --extras_->handlers;
     if (t->frame) t->destroy_frame(*t);
-    if (envelope* e = std::exchange(t->hand, nullptr)) e->type->drop(e, why);
+    drop_hand(*t);
     t->release();
   }
 }
 
+void hand_failed(fiber& f, bool whole) noexcept {
+  if (ask_state* s = f.hand->type->take_slot(f.hand))
+    s->type->fail(*s, errc::actor_failed);
+  f.whole = whole;
+}
+
 void drop_hand(fiber& f) noexcept {
-  if (envelope* e = std::exchange(f.hand, nullptr))
-    e->type->drop(e, f.owner->failing() ? errc::actor_failed : errc::no_reply);
+  if (!f.hand) return;
+  cell& c = *f.owner;
+  if (c.failing()) {
+    fail_asker(f);
+    c.core().events().undelivered(
+        std::exchange(f.hand, nullptr), &c, dead_letter::reason::failed,
+        errc::actor_failed, std::exchange(f.whole, false));
+    return;
+  }
+  f.whole = false;
+  envelope* const e = std::exchange(f.hand, nullptr);
+  e->type->drop(e, errc::no_reply);
 }
 
 void fail_asker(fiber& f) noexcept {

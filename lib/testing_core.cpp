@@ -190,7 +190,9 @@ class manual_core::driving {
 };
 
 manual_core::manual_core(const simulation_options& options)
-    : system_core{quiet(options.system), kind::manual}, options_{options} {
+    : system_core{quiet(options.system), kind::manual},
+      options_{options},
+      chances_{~options.seed} {
   if (options.max_steps == 0)
     throw std::invalid_argument("max_steps has to be at least 1");
   if (options.io_limit < duration::zero() ||

@@ -139,6 +139,9 @@ class manual_core final : public system_core {
   /// Where there is nobody else to go on, waiting is for ever.
   bool on_runtime_thread() const noexcept override { return true; }
   void report_failure(cell& c, const std::exception_ptr& e) noexcept override;
+  double random() noexcept override {
+    return static_cast<double>(chances_(1u << 24)) / (1u << 24);
+  }
   void shut_down() noexcept override;
   /// A step of the simulation, as on another thread.
   void offload(offload_base& op) override;
@@ -160,6 +163,8 @@ class manual_core final : public system_core {
 
   const simulation_options options_;
   manual_scheduler* home_;
+  /// Apart from what decides who runs next.
+  seeded_choice chances_;
   std::uint64_t steps_ = 0;
   std::uint64_t runs_ = 0;
   bool driving_ = false;

@@ -196,7 +196,7 @@ TEST_SUITE("child_task") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn(
+      auto ref = sim.spawn_once(
           [](context<go, work> self, texts* to) -> task<> {
             farewell f{*to, "body"};
             auto kept = self.spawn_task(failing, 1s);
@@ -239,7 +239,7 @@ TEST_SUITE("child_task") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
       texts log;
-      auto ref = sim.spawn(
+      auto ref = sim.spawn_once(
           [](context<> self, texts* to) -> task<> {
             (void)self.spawn_task(steady, to, std::string{"t"});
             co_await self.sleep_for(1s);
@@ -367,7 +367,7 @@ TEST_SUITE("child_task") {
 
   TEST_CASE("receive is not for child tasks") {
     simulation sim;
-    auto ref = sim.spawn([](context<go> self) -> task<> {
+    auto ref = sim.spawn_once([](context<go> self) -> task<> {
       (void)self.spawn_task(
           [](context<go>* its) -> task<> { co_await its->receive(); }, &self);
       co_await self.until_stop();
@@ -482,7 +482,7 @@ TEST_SUITE("child_task") {
   TEST_CASE("a concurrent handler that throws: asker told, actor failed") {
     seeds([](std::uint64_t seed) {
       simulation sim{seed};
-      auto ref = sim.spawn([](context<work, go> self) -> task<> {
+      auto ref = sim.spawn_once([](context<work, go> self) -> task<> {
         auto bad = actors::concurrent([&self](work) -> task<int> {
           co_await self.sleep_for(1s);
           throw std::runtime_error{"bad"};

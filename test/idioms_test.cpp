@@ -451,7 +451,7 @@ TEST_SUITE("idioms") {
   TEST_CASE("an actor that throws drops what it owns, and its asker is told") {
     each_system([](actor_system& system) {
       for (int i = 0; i != rounds; ++i) {
-        auto ref = system.spawn([](context<get, put> self) -> task<> {
+        auto ref = system.spawn_once([](context<get, put> self) -> task<> {
           std::vector<std::string> owned;
           while (co_await self.receive(
               [&](const put& p) { owned.push_back(p.value); },

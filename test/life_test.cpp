@@ -334,7 +334,7 @@ TEST_SUITE("life") {
 
   TEST_CASE("operation_aborted out of a body that nobody stops is a failure") {
     simulation sim;
-    auto ref = sim.spawn([](context<> self) -> task<> {
+    auto ref = sim.spawn_once([](context<> self) -> task<> {
       co_await self.sleep_for(1s);
       throw std::system_error{aborted()};
     });
@@ -875,7 +875,7 @@ TEST_SUITE("life") {
   TEST_CASE("a failure ends the children and fails what is in the mailbox") {
     simulation sim;
     texts log;
-    auto ref = sim.spawn(
+    auto ref = sim.spawn_once(
         [](context<note, work> self, texts* to) -> task<> {
           self.spawn(family, to);
           co_await self.receive(

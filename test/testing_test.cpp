@@ -530,7 +530,7 @@ TEST_SUITE("testing") {
 
   TEST_CASE("a failure that is expected is none of the test's") {
     actors::simulation sim;
-    auto ref = sim.spawn(fragile);
+    auto ref = sim.spawn_once(fragile);
     sim.expect_failure<std::runtime_error>(ref);
     ref.tell(std::string{"no"});
     CHECK(sim.run(ref.stopped()) == actors::exit_reason::failed);
@@ -552,7 +552,7 @@ TEST_SUITE("testing") {
   TEST_CASE("an actor fails where it waits for messages when it is injected") {
     for (std::uint64_t seed = 1; seed <= 50; ++seed) {
       actors::simulation sim{seed};
-      auto ref = sim.spawn(counter);
+      auto ref = sim.spawn_once(counter);
       sim.run(ref.started());
       sim.expect_failure<std::bad_alloc>(ref);
       sim.inject(ref, std::bad_alloc{});
@@ -611,7 +611,7 @@ TEST_SUITE("testing") {
 
   TEST_CASE("a failure is injected where an actor waits for I/O") {
     actors::simulation sim;
-    auto ref = sim.spawn([](actors::context<> self) -> actors::task<> {
+    auto ref = sim.spawn_once([](actors::context<> self) -> actors::task<> {
       asio::ip::tcp::acceptor acceptor{self.get_executor(),
                                        {asio::ip::address_v4::loopback(), 0}};
       (void)co_await acceptor.async_accept(actors::use_task);

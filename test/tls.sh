@@ -90,6 +90,10 @@ goodbye() {
   wait "${pid[$1]}" || fail "$1: failed with status $?"
 }
 
+# The first to come is the last to be told to stop: no others are late with it.
+connect frozen
+say frozen "and out"
+
 # Two at once, line by line.
 connect older -tls1_2
 connect newer -tls1_3
@@ -118,8 +122,6 @@ diff <(lines) <(timeout 60 head -n 5000 <&"${from[newer]}") >/dev/null ||
 
 # --- SIGTERM with open connections -------------------------------------------
 
-connect frozen
-say frozen "and out"
 kill -STOP "${pid[frozen]}"  # is told of the end, and does not answer
 disown "${pid[frozen]}"      # or the shell says that it has been killed
 # shellcheck disable=SC2034

@@ -396,7 +396,7 @@ TEST_SUITE("when") {
 
   TEST_CASE("two receives at once are one too many") {
     simulation sim;
-    auto ref = sim.spawn([](context<note> self) -> task<> {
+    auto ref = sim.spawn_once([](context<note> self) -> task<> {
       co_await when_all(self.receive(), self.receive());
     });
     sim.expect_failure<std::logic_error>(ref);
@@ -553,7 +553,7 @@ TEST_SUITE("when") {
 
   TEST_CASE("a receive in when_all is no end of a timeout around it") {
     simulation sim;
-    auto ref = sim.spawn([](context<note> self) -> task<> {
+    auto ref = sim.spawn_once([](context<note> self) -> task<> {
       const auto h = [](note) {};
       co_await with_timeout(1s, when_all(self.receive(h), self.sleep_for(1h)));
     });
@@ -805,7 +805,7 @@ TEST_SUITE("when") {
 
   TEST_CASE("receive is not for the tasks of with_tasks, but for its body") {
     simulation sim;
-    auto ref = sim.spawn([](context<note> self) -> task<> {
+    auto ref = sim.spawn_once([](context<note> self) -> task<> {
       co_await self.with_tasks([&](auto& tasks) -> task<> {
         (void)co_await self.receive();
         tasks.spawn([&]() -> task<> { (void)co_await self.receive(); });

@@ -60,6 +60,8 @@ struct child_task_base : child_fiber, system_node {
   bool has_ended = false;
   /// A handler with a message in hand, which a stop lets finish.
   bool is_handler = false;
+  /// Decides about failures: a `policy_task_base`.
+  bool is_policy = false;
   /// The node is on its way: to start it, or to cancel it.
   bool on_its_way = false;
 

@@ -6,15 +6,19 @@
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "actors/child_task.hpp"
 #include "actors/detail/receiver.hpp"
+#include "actors/detail/watch.hpp"
+#include "actors/ended.hpp"
 #include "actors/fwd.hpp"
 #include "actors/message.hpp"
 #include "actors/offload.hpp"
 #include "actors/receive.hpp"
 #include "actors/ref.hpp"
 #include "actors/spawn.hpp"
+#include "actors/supervision.hpp"
 #include "actors/task.hpp"
 #include "actors/task_group.hpp"
 
@@ -24,6 +28,10 @@ namespace actors {
 /// does not declare.
 template <class M>
 struct receive_of_undeclared_message;
+/// Names, in a compile error, what `watch` delivers and the actor does not
+/// declare: its message, or `actors::ended`.
+template <class M>
+struct watch_delivers_undeclared_message;
 /// Says, in a compile error, what `get_executor` and `next_executor` need:
 /// `#include <actors/asio.hpp>`.
 template <class Needed>
@@ -206,6 +214,23 @@ class context<> {
   /// Where it stands below `/`: its name, or `$` and a number, after that of
   /// its parent: "/user/bank", "/user/$3/log".
   std::string path() const { return detail::path_of(&detail::base_of(cell())); }
+  /// Its children, in the order of their start.
+  std::vector<any_actor_ref> children() const {
+    return detail::children_of(cell());
+  }
+  /// Decides from now on what becomes of children that fail: `one_for_one`,
+  /// `one_for_all`, `rest_for_one`, or a coroutine `task<> f(failures)`, which
+  /// runs on this actor's strand, also while the body awaits. Without it:
+  /// `one_for_one{}`. A former policy's `next()` gives empty, and what it has
+  /// not decided is the new one's.
+  ///
+  /// A policy that throws, returns, or drops a failure undecided escalates. It
+  /// belongs to this incarnation. Options out of range:
+  /// `std::invalid_argument`; while the actor ends: `errc::actor_stopped`.
+  template <class F>
+  void supervise(F&& policy) {
+    detail::supervise_checked(cell(), std::forward<F>(policy));
+  }
   /// The system it lives in.
   actor_system& system() const { return detail::system_of(cell()); }
 
@@ -348,7 +373,9 @@ class context : public context<> {
   }
 
   /// `receive` in a loop that belongs to the runtime, until stop: the quickest
-  /// form. A handler's exception ends the loop and comes out of the await.
+  /// form. A handler's exception makes the actor fail, and does not come out of
+  /// the await; when the supervisor resumes the actor, the loop goes on with
+  /// the next message.
   template <class H, class... Hs>
   auto serve(H&& h, Hs&&... hs) {
     using declared = detail::message_list<Ms...>;
@@ -365,6 +392,38 @@ class context : public context<> {
       else
         return op{*fiber_, std::forward<H>(h), std::forward<Hs>(hs)...};
     }
+  }
+
+  /// Tells this actor when `who` has ended and its cleanup is complete, also
+  /// when it failed to start or had ended before: by a message `ended`, which
+  /// is to be one of its types. It comes after what `who` told it before.
+  /// Restarts of `who` are no end; a restart of this actor ends the watch.
+  /// Several watches of one actor are one; a new one replaces the message.
+  template <class Ended = ended>
+  void watch(const any_actor_ref& who) {
+    if constexpr (detail::one_of<Ended, Ms...>)
+      detail::start_watch(cell(), who.cell(),
+                          detail::make_node<detail::told<Ended>>(
+                              Ended{who, exit_reason::not_started}),
+                          &detail::set_reason);
+    else
+      (void)sizeof(watch_delivers_undeclared_message<Ended>);
+  }
+  /// As above, by a message of the user's.
+  template <class M>
+  void watch(const any_actor_ref& who, M&& message) {
+    using type = std::remove_cvref_t<M>;
+    if constexpr (detail::one_of<type, Ms...>)
+      detail::start_watch(
+          cell(), who.cell(),
+          detail::make_node<detail::told<type>>(std::forward<M>(message)),
+          nullptr);
+    else
+      (void)sizeof(watch_delivers_undeclared_message<type>);
+  }
+  /// Ends the watch. A message that is in the mailbox already stays there.
+  void unwatch(const any_actor_ref& who) noexcept {
+    detail::end_watch(cell(), who.cell());
   }
 
   /// A handle to this actor, for others.
@@ -399,11 +458,21 @@ class context : public context<> {
   static task<> serve_in_body(detail::fiber& f, Hs&&... hs) {
     using op =
         detail::receive_op<false, false, detail::message_list<Ms...>, Hs...>;
-    // Not as a temporary of the loop's condition: g++ 12 makes of that a
-    // coroutine that crashes at its first step.
     for (bool more = true; more;) {
-      op next{f, std::forward<Hs>(hs)...};
-      more = co_await next;
+      std::exception_ptr error;
+      {
+        // Not as a temporary of the loop's condition: g++ 12 makes of that a
+        // coroutine that crashes at its first step.
+        op next{f, std::forward<Hs>(hs)...};
+        try {
+          more = co_await next;
+        } catch (...) {
+          // What was told to end, or misused, has not failed by a handler.
+          if (!next.handler_failed()) throw;
+          error = std::current_exception();
+        }
+      }
+      if (error) co_await detail::hold_op{std::move(error)};
     }
   }
 };

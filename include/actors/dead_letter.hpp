@@ -1,6 +1,7 @@
 /// What became of a message that could not be delivered.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <typeinfo>
 
@@ -10,7 +11,8 @@ namespace actors {
 
 /// A message that nobody handled: counted always, logged at a limited rate,
 /// and given to subscribers. A message in its own right, so that actors can
-/// subscribe. A question is none: its asker is told.
+/// subscribe. A question is none, because its asker is told; but for one that
+/// made its actor fail.
 struct dead_letter {
   /// Why nobody handled it.
   enum class reason : unsigned char {
@@ -21,6 +23,9 @@ struct dead_letter {
     not_accepted,
     /// The ref was null; so was `self.sender()` of a message without sender.
     no_recipient,
+    /// The recipient failed while it handled the message, perhaps in part. It
+    /// is not given to the next incarnation, which might fail by it, too.
+    failed,
   };
 
   /// The type of the message.
@@ -31,6 +36,16 @@ struct dead_letter {
   any_actor_ref sender;
   /// Null for `no_recipient`.
   any_actor_ref recipient;
+  /// The message, for `get`. Null when its handler had taken it by value.
+  std::shared_ptr<const void> value;
+
+  /// The message itself; null when it is no `M`, or its handler took it by
+  /// value. It lives as long as this, or a copy of it.
+  template <class M>
+  const M* get() const noexcept {
+    return value && *type == typeid(M) ? static_cast<const M*>(value.get())
+                                       : nullptr;
+  }
 
   /// The type's name as in the source, where the platform can tell.
   std::string message_name() const;

@@ -18,7 +18,12 @@ class operation;
 template <class T>
 class reply_to;
 class exit_reason;
+class failure;
+class failures;
+struct actor_snapshot;
 struct dead_letter;
+struct ended;
+struct lifecycle_event;
 struct spawn_options;
 struct system_options;
 

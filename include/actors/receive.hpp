@@ -55,10 +55,15 @@ void end_hand(fiber& f) noexcept {
     e->type->drop(e, errc::no_reply);
 }
 
-/// Ends the message in hand of a handler that threw.
-inline void fail_hand(fiber& f) noexcept {
-  envelope* e = std::exchange(f.hand, nullptr);
-  if (e) e->type->drop(e, errc::actor_failed);
+/// Whether a handler leaves the message where it is.
+template <class M, class H>
+constexpr bool keeps_message() {
+  if constexpr (signature<H>::known)
+    return std::is_lvalue_reference_v<
+        std::tuple_element_t<0, typename signature<H>::parameters>>;
+  else
+    return style_of<H, M>() == call_style::lvalue ||
+           style_of<H, M>() == call_style::lvalue_slot;
 }
 
 /// The coroutine of a handler while it runs.
@@ -109,7 +114,7 @@ struct concurrent_task final : child_task_base {
         self.running.finish(self.running, self);
         return nullptr;
       } catch (...) {
-        fail_hand(self);
+        hand_failed(self, keeps_message<M, H>());
         return std::current_exception();
       }
     };
@@ -119,7 +124,7 @@ struct concurrent_task final : child_task_base {
     };
     free = [](child_task_base& t) noexcept {
       auto* self = static_cast<concurrent_task*>(&t);
-      fail_hand(*self);  // could not be started
+      drop_hand(*self);  // could not be started
       destroy_and_free(self);
     };
   }
@@ -186,7 +191,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
       return polled.what == poll_result::empty;
     if constexpr (Loop) {
       // The cell feeds a loop; one message is handled here to start it.
-      handle(polled.found);
+      guarded([&] { handle(polled.found); });
       return false;
     } else if constexpr (has_tasks) {
       state_.taken = true;
@@ -207,12 +212,24 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
     }
     waiter = frame;
     suspend(*this, delay());
+    if constexpr (Loop)
+      if (state_.error) hold(*on, *this, std::move(state_.error), true);
     return true;
+  }
+
+  /// Of one that has thrown: whether a handler has, that was not told to end.
+  bool handler_failed() const noexcept {
+    if (!on || on->told) return false;
+    if constexpr (has_tasks)
+      return state_.taken || state_.timed_out;
+    else if constexpr (has_after)
+      return state_.timed_out || hand_of(*this);
+    else
+      return true;
   }
 
   bool await_resume() {
     if constexpr (Loop) {
-      if (state_.error) std::rethrow_exception(std::move(state_.error));
       check_cancelled(*this);
       return false;
     } else if constexpr (has_tasks) {
@@ -250,7 +267,9 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
     if constexpr (Loop) {
       if (what == receive_event::empty) return self.waiter;
       self.guarded([&] { self.handle(e); });
-      return self.state_.error ? self.waiter : std::coroutine_handle<>{};
+      if (self.state_.error)
+        hold(*self.on, self, std::move(self.state_.error), true);
+      return {};
     } else if constexpr (has_tasks) {
       self.state_.taken = what == receive_event::message;
       self.state_.timed_out = what == receive_event::timeout;
@@ -287,7 +306,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
     try {
       state_.child.finish(state_.child, *on);
     } catch (...) {
-      fail_hand(*on);
+      if (on->hand) hand_failed(*on, whole(on->hand));
       throw;
     }
   }
@@ -315,9 +334,15 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
       else if (!(try_here<Ms>(e) || ...))
         (void)(try_elsewhere<Ms>(e) || ...);
     } catch (...) {
-      fail_hand(f);
+      if (f.hand) hand_failed(f, whole(f.hand));
       throw;
     }
+  }
+  /// Whether its handler has left the message where it was.
+  static bool whole(const envelope* e) noexcept {
+    return ((keeps_message<Ms, handler_for<Ms>>() &&
+             same_type(e->type->message, &message_tag<Ms>)) ||
+            ...);
   }
   /// Of an actor with one message type, which this must be.
   template <class M>
@@ -451,6 +476,34 @@ class [[nodiscard]] take_op : public awaitable_base,
     else
       to.emplace(std::in_place_type<M>, std::move(m));
   }
+};
+
+/// The wait of a `serve` whose handler has thrown, until the supervisor resumes
+/// the actor.
+class [[nodiscard]] hold_op : public awaitable_base, private wait {
+ public:
+  explicit hold_op(std::exception_ptr error) noexcept
+      : error_{std::move(error)} {}
+
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> frame) {
+    waiter = frame;
+    cancel = [](wait& w, fiber& f, cancellation how) noexcept {
+      release(f, w);
+      if (how == cancellation::stop)
+        static_cast<hold_op&>(w).aborted_ = take_abort(f);
+      return true;
+    };
+    hold(frame.promise().current(), *this, std::move(error_), false);
+  }
+  void await_resume() {
+    if (aborted_) throw_error(operation_aborted());
+  }
+
+ private:
+  std::exception_ptr error_;
+  bool aborted_ = false;
 };
 
 /// `until_stop()`: takes no message.

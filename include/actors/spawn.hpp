@@ -14,6 +14,7 @@
 
 #include "actors/detail/handler.hpp"
 #include "actors/detail/receiver.hpp"
+#include "actors/directive.hpp"
 #include "actors/dispatcher.hpp"
 #include "actors/fwd.hpp"
 #include "actors/ref.hpp"
@@ -28,8 +29,12 @@ struct spawn_options {
   std::string name = {};
   /// Where it runs.
   actors::placement placement = {};
+  /// After which ends it is started again. Default: `transient`, after a
+  /// failure; for `spawn_once` `never`, and nothing else.
+  std::optional<restart_policy> restart = {};
   /// How long a stop may take before it becomes a kill; not negative. Default:
-  /// the system's.
+  /// the system's; for an actor with children, as long as those need, each
+  /// within its own.
   std::optional<duration> stop_timeout = {};
   /// Messages handled in a row before others get their turn; at least 1.
   /// Default: the system's.

@@ -13,16 +13,20 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "actors/context.hpp"
 #include "actors/dead_letter.hpp"
 #include "actors/dispatcher.hpp"
 #include "actors/exit_reason.hpp"
 #include "actors/fwd.hpp"
+#include "actors/lifecycle.hpp"
 #include "actors/operation.hpp"
 #include "actors/ref.hpp"
 #include "actors/result.hpp"
+#include "actors/snapshot.hpp"
 #include "actors/spawn.hpp"
+#include "actors/supervision.hpp"
 #include "actors/task.hpp"
 
 namespace actors {
@@ -47,6 +51,19 @@ struct system_options {
   std::optional<std::function<void(std::string_view)>> log = {};
   /// Dead letters logged a second at the most; the others are only counted.
   std::size_t dead_letters_logged_per_second = 10;
+  /// Failures logged a second at the most; the others are only counted.
+  std::size_t failures_logged_per_second = 10;
+  /// Supervises the actors that the system spawns, `/user`'s children: a
+  /// strategy or a coroutine, see `context::supervise`. Default:
+  /// `one_for_one{}`.
+  std::function<task<>(failures)> supervision = {};
+  /// Called when a failure has been escalated to the top, with the child of
+  /// `/user` that failed or escalated, on a thread of the runtime. The child
+  /// is stopped then, and the system goes on. Default, also when it throws:
+  /// the failure is logged and the system terminates; `wait()`, a guest's
+  /// `io.run()` and `run()` throw the error when it has ended.
+  std::function<void(const any_actor_ref& child, std::exception_ptr error)>
+      on_failure = {};
 };
 
 /// Names, in a compile error, what a system is to be a guest on: an
@@ -74,6 +91,8 @@ system_core* make_system(const system_options& options);
 /// Throws `would_deadlock` on a thread of the runtime, `std::logic_error` for
 /// a guest.
 void check_run(system_core& core);
+/// By which it has ended; null: none.
+std::exception_ptr failure_of(system_core& core) noexcept;
 
 /// What the main actor of `system.run` leaves behind. Shared: the frame of one
 /// that is abandoned outlives the call.
@@ -84,9 +103,10 @@ class run_state {
     std::lock_guard lock{mutex_};
     value_.emplace(std::move(value));
   }
-  /// After the actor's end.
-  result<T> take() {
+  /// After the actor's end. `failure`: by which the system has ended, if so.
+  result<T> take(std::exception_ptr failure) {
     std::lock_guard lock{mutex_};
+    if (!value_ && failure) return failure;
     if (!value_) return errc::actor_stopped;
     return std::move(*value_);
   }
@@ -192,7 +212,8 @@ class actor_system {
 
   /// Runs `task<T> f(context<…>, args…)` as an actor, blocks until it ends and
   /// gives its value, or throws what it threw; `errc::actor_stopped` when it
-  /// was stopped first. On a thread of the runtime: `errc::would_deadlock`;
+  /// was stopped first, or the error by which the system has ended. On a thread
+  /// of the runtime: `errc::would_deadlock`;
   /// for a guest: `std::logic_error`.
   template <class F, class... Args>
   auto run(F&& f, Args&&... args) {
@@ -213,16 +234,16 @@ class actor_system {
                        state, std::forward<F>(f), std::forward<Args>(args)...)
           .stopped()
           .get();
-      return state->take().value();
+      return state->take(detail::failure_of(*core_)).value();
     }
   }
 
   /// Stops all actors, children first. Blocks until they have ended; on a
   /// thread of the runtime, and for a guest, it only asks for that.
   void terminate();
-  /// Blocks until the system has ended, by `terminate`, a signal or a failure.
-  /// On a thread of the runtime: `errc::would_deadlock`; for a guest:
-  /// `std::logic_error`.
+  /// Blocks until the system has ended, by `terminate`, a signal or a failure,
+  /// whose error it throws. On a thread of the runtime: `errc::would_deadlock`;
+  /// for a guest: `std::logic_error`.
   void wait();
   /// Asks for the end now; what it gives is ready when all actors have ended.
   operation<exit_reason> async_terminate();
@@ -250,8 +271,21 @@ class actor_system {
   std::uint64_t on_dead_letter(std::function<void(const dead_letter&)> f);
   /// Gives each dead letter to an actor, until it has ended.
   std::uint64_t on_dead_letter(actor_ref<dead_letter> subscriber);
+  /// Gives each event in the life of actors to a function, called on the
+  /// thread where it happens, one actor's in their order; it must not throw.
+  /// Gives a number for `unsubscribe`.
+  std::uint64_t on_event(std::function<void(const lifecycle_event&)> f);
+  /// Gives each event to an actor, until it has ended; but not its own, which
+  /// could go on for ever.
+  std::uint64_t on_event(actor_ref<lifecycle_event> subscriber);
   /// Ends a subscription by its number; unknown numbers do nothing.
   void unsubscribe(std::uint64_t subscription) noexcept;
+
+  /// What every actor is doing: see `actor_snapshot`. Those that do not come
+  /// back from their code within `patience` are listed as `busy`, with what is
+  /// known without asking them.
+  operation<std::vector<actor_snapshot>> snapshot(
+      duration patience = std::chrono::seconds{1});
 
   /// The guardian of the actors spawned here, `/user`.
   any_actor_ref user() const noexcept;

@@ -330,13 +330,13 @@ class simulation {
       inject_failure(ref, std::make_exception_ptr(std::forward<E>(error)));
   }
 
-  /// Says that the actor is going to fail once with an `E`, or something
+  /// Says that the actor is going to fail `times` with an `E`, or something
   /// derived from it. Every failure that nobody expects is thrown as
   /// `simulation_error` by whatever drives; every one that is expected and
   /// does not come, by `check`.
   template <class E = std::exception>
-  void expect_failure(const any_actor_ref& ref) {
-    expect(ref, typeid(E), &detail::is_failure<E>);
+  void expect_failure(const any_actor_ref& ref, std::size_t times = 1) {
+    for (; times != 0; --times) expect(ref, typeid(E), &detail::is_failure<E>);
   }
 
   /// Throws `simulation_error` for failures that were expected and have not

@@ -55,6 +55,8 @@ struct fiber {
   bool told = false;
   /// It is never resumed again.
   bool killed = false;
+  /// Its handler has thrown, and nobody has moved from the message in hand.
+  bool whole = false;
   /// A `child_fiber`.
   const bool child = false;
 

@@ -3,6 +3,7 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <exception>
 
 #include "actors/detail/cell_base.hpp"
 #include "actors/detail/envelope.hpp"
@@ -87,6 +88,16 @@ poll_result poll(receiver& r);
 void check_cancelled(receiver& r);
 /// Suspends until `deliver` is called; `timeout` negative: none. Strand.
 void suspend(receiver& r, duration timeout);
+/// A handler that `f` runs in a loop of the runtime's has thrown: the actor
+/// fails, and `w` waits to be resumed. `loop`: it is a receiver that the cell
+/// feeds. Strand.
+void hold(fiber& f, wait& w, std::exception_ptr error, bool loop) noexcept;
+/// It waits no more. Strand.
+void release(fiber& f, wait& w) noexcept;
+/// The handler of the message in hand has thrown: its asker is told, and the
+/// message kept for whoever wants to know by what. `whole`: nobody has moved
+/// from it. Strand.
+void hand_failed(fiber& f, bool whole) noexcept;
 /// The fiber that runs the actor's body.
 fiber& main_fiber(cell& c) noexcept;
 /// Marks that a coroutine handler runs, which a stop waits for. Strand.
