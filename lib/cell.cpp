@@ -512,6 +512,7 @@ void cell::suspend(receiver& r, duration timeout) {
 /// cancelled, as any other operation.
 void cell::cancel_receive(receiver& r, fiber& f, cancellation how) noexcept {
   receiver_ = nullptr;
+  release_held(r);
   if (extras_) cancel_timer(std::exchange(extras_->alarm, nullptr));
   if (how != cancellation::stop) return;
   (void)take_abort(f);

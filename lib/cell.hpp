@@ -358,6 +358,7 @@ class cell
   /// Whether a decision of `r` means anything still.
   bool concerns(const failure_record& r) const noexcept;
   void settle(failure_record& r) noexcept;
+  void child_failed_again(failure_record& r) noexcept;
   void feed_policy() noexcept;
   void escalate_waiting() noexcept;
   void send_escalation(const std::exception_ptr& error) noexcept;
@@ -409,7 +410,15 @@ class cell
   /// It has had a child, so its stop has no limit of its own. Read by the
   /// parent.
   std::atomic<bool> has_had_children_{false};
+  /// `receiver_` does not take just any message.
+  bool selective_ = false;
+  /// The parent's, on whose strand alone these are used (so no bit of its own
+  /// may stand beside them): in its list; told to stop; ended.
+  bool linked_ : 1 = false;
+  bool told_to_stop_ : 1 = false;
+  bool end_seen_ : 1 = false;
   std::uint32_t throughput_;
+  std::uint32_t children_made_ = 0;
   /// Messages taken, and those that this turn may still take.
   std::uint64_t handled_ = 0;
 
@@ -429,12 +438,9 @@ class cell
   cell* next_sibling_ = nullptr;
   cell* previous_sibling_ = nullptr;
   std::unique_ptr<cell_extras> extras_;
-  /// The parent's, as below.
+  /// The parent's, as above.
   std::unique_ptr<child_state> as_child_;
-  fiber main_;
-  std::coroutine_handle<promise<void>> body_;
-  receiver* receiver_ = nullptr;
-  std::uint32_t children_made_ = 0;
+  [[no_unique_address]] fiber main_;
   bool queued_ : 1 = false;
   /// It has told itself something in this turn.
   bool yields_ : 1 = false;
@@ -457,14 +463,9 @@ class cell
   /// The supervisor waits to hear that it is down, or ready.
   bool tells_down_ : 1 = false;
   bool tells_up_ : 1 = false;
-  renewal renewal_ = renewal::no;
-  /// `receiver_` does not take just any message.
-  bool selective_ = false;
-  /// The parent's, on whose strand alone these are used (so no bit of its
-  /// own may stand beside them): in its list; told to stop; ended.
-  bool linked_ : 1 = false;
-  bool told_to_stop_ : 1 = false;
-  bool end_seen_ : 1 = false;
+  renewal renewal_ : 2 = renewal::no;
+  std::coroutine_handle<promise<void>> body_;
+  receiver* receiver_ = nullptr;
 };
 
 /// Tells the asker of the message in hand that no answer comes, while frames

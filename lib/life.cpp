@@ -297,7 +297,7 @@ void cell::publish_end() noexcept {
 /// Closes the lanes; false while somebody may still hold on to the cell: a
 /// producer that owes a wake, a run queue.
 bool cell::finish() noexcept {
-  if (queued_ || user_.owes() || !local_system_.empty() ||
+  if (first_child_ || queued_ || user_.owes() || !local_system_.empty() ||
       !system_.close_if_empty())
     return false;
   ended_ = true;
@@ -342,7 +342,8 @@ void cell::adopt(cell& child) noexcept {
     child.next_sibling_ = first_child_;
     first_child_->previous_sibling_ = &child;
   }
-  if (killed_) request_kill(&child);
+  // One that ended before it heard of the child has nobody to stop it in order.
+  if (killed_ || published_) request_kill(&child);
 }
 
 void cell::child_ended_arrives(cell& parent, system_node& n) noexcept {

@@ -297,7 +297,9 @@ void cell::rise() noexcept {
 /// A stop or a kill is final.
 void cell::end_renewal() noexcept {
   rises_ = tells_down_ = tells_up_ = false;
-  switch (std::exchange(renewal_, renewal::no)) {
+  const renewal before = renewal_;
+  renewal_ = renewal::no;
+  switch (before) {
     case renewal::held:
       if (!body_ended_) destroy_incarnation();
       return;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <new>
 #include <optional>
@@ -326,6 +327,10 @@ class guest final : public system_core {
   bool on_runtime_thread() const noexcept override {
     return system_core::on_runtime_thread() ||
            (io_ && io_->get_executor().running_in_this_thread());
+  }
+
+  void raise(const std::exception_ptr& e) noexcept override {
+    if (io_) net::post(*io_, [e] { std::rethrow_exception(e); });
   }
 
   /// The io_context is going, and nothing runs on it any more.

@@ -106,6 +106,17 @@ void cell::child_failed(failure_record& r) noexcept {
   feed_policy();
 }
 
+/// The policy that had it has been replaced.
+void cell::child_failed_again(failure_record& r) noexcept {
+  r.taken_by = nullptr;
+  if (!concerns(r)) {
+    dropped(r);
+    return;
+  }
+  extras_->supervising->waiting.push(&r);
+  feed_policy();
+}
+
 /// Sees to it that somebody decides about the failures that wait.
 void cell::feed_policy() noexcept {
   supervision& v = *extras_->supervising;
@@ -183,10 +194,13 @@ void cell::dropped(failure_record& r) noexcept {
   if (r.decided) {
     // That is all.
   } else if (concerns(r)) {
-    supervision& v = *extras_->supervising;
-    if (r.taken_by && r.taken_by != v.policy) {
-      v.waiting.push(&r);  // its policy has been replaced
-      feed_policy();
+    if (r.taken_by && r.taken_by != extras_->supervising->policy) {
+      // Its policy has been replaced. The new one gets it when nothing else
+      // runs.
+      r.arrive = [](cell& c, system_node& n) noexcept {
+        c.child_failed_again(static_cast<failure_record&>(n));
+      };
+      local_system_.push(&r);
       return;
     }
     decide(r, directive::escalate, {});

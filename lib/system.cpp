@@ -206,6 +206,7 @@ void system_core::guardian_ended() noexcept {
   }
   // On the guardian's strand, which is the signals' executor.
   if (last) last->end();
+  if (const std::exception_ptr e = failure()) raise(e);
   std::lock_guard lock{mutex_};
   ended_ = true;
   ended_changed_.notify_all();

@@ -91,6 +91,9 @@ class system_core {
   bool handle_failure(cell& child, const std::exception_ptr& e) noexcept;
   /// The system ends by it.
   void failed_for_good(const std::exception_ptr& e) noexcept;
+  /// Has whoever runs the system learn what it has ended by. On the guardian's
+  /// strand, after all actors.
+  virtual void raise(const std::exception_ptr&) noexcept {}
   /// What the system has ended by, or is about to; null: nothing.
   std::exception_ptr failure() noexcept;
   /// Whether a wait here could keep the system from going on.
