@@ -728,6 +728,55 @@ TEST_SUITE("guest") {
     CHECK(sum.get() == 3);
   }
 
+  TEST_CASE("what was escalated to the top comes out of run()") {
+    struct crash : std::runtime_error {
+      crash() : runtime_error{"crash"} {}
+    };
+    for (const int times : {10, 11}) {
+      CAPTURE(times);
+      asio::io_context io;
+      actors::actor_system system{io, silent()};
+      auto ref = system.spawn([](actors::context<add> self) -> actors::task<> {
+        while (co_await self.receive([](add a) {
+          if (a.n < 0) throw crash{};
+        })) {
+        }
+      });
+      auto other = system.spawn(counter);
+      for (int i = 0; i != times; ++i) ref.tell(add{-1});
+      if (times == 10) {
+        CHECK_NOTHROW(io.run());  // all restarted
+        continue;
+      }
+      CHECK_THROWS_AS(io.run(), crash);
+      CHECK_NOTHROW(io.run());
+      CHECK(ref.stopped().get() == actors::exit_reason::failed);
+      CHECK(other.stopped().get() == actors::exit_reason::normal);
+    }
+  }
+
+  TEST_CASE("a restart that waits for its time is work") {
+    asio::io_context io;
+    actors::system_options options = silent();
+    options.supervision = actors::one_for_one{.backoff = {.min = 20ms}};
+    actors::actor_system system{io, options};
+    int born = 0;
+    int sum = 0;
+    auto ref = system.spawn([&](actors::context<add> self) -> actors::task<> {
+      ++born;
+      while (co_await self.receive([&](add a) {
+        if (a.n < 0) throw std::runtime_error{"negative"};
+        sum += a.n;
+      })) {
+      }
+    });
+    ref.tell(add{-1});
+    ref.tell(add{5});
+    io.run();
+    CHECK(born == 2);
+    CHECK(sum == 5);
+  }
+
   TEST_CASE("options that are out of range are refused") {
     asio::io_context io;
     actors::system_options options = silent();
