@@ -70,6 +70,9 @@ struct cell_extras {
   /// How often a new incarnation has begun, and when the last one did.
   std::uint32_t restarts = 0;
   time_point restarted_at{};
+  /// The incarnation that has ended, with its group, had not begun: the next
+  /// one is the same, as far as anybody has seen.
+  bool unbegun = false;
   /// Of the last order of the supervisor's that made failures void.
   std::uint32_t generation = 0;
   /// Which incarnation supervises: what a policy of a former one decides is

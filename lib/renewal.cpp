@@ -216,7 +216,7 @@ void cell::begin_fall() noexcept {
     case renewal::no:
       renewal_ = renewal::falling;
       if (!started_)
-        started_ = body_ended_ = hard_ = true;
+        started_ = body_ended_ = hard_ = extras().unbegun = true;
       else
         stop_ = stop_phase::requested;
       return;
@@ -288,7 +288,7 @@ void cell::rise() noexcept {
   renewal_ = renewal::no;
   kind_ = exit_reason::normal;
   x.error = nullptr;
-  ++x.restarts;
+  if (!std::exchange(x.unbegun, false)) ++x.restarts;
   x.restarted_at = home_->now();
   rises_ = started_ = body_ended_ = false;
   special_ = true;
