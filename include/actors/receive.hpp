@@ -106,6 +106,7 @@ struct concurrent_task final : child_task_base {
       auto& self = static_cast<concurrent_task&>(t);
       self.running = start_handler<M>(
           call_handler<M>(self.handler, self.hand, *self.payload));
+      self.whole = keeps_message<M, H>();  // should it be destroyed
       self.begin(*self.running.promise, self.running.frame);
     };
     finish = [](child_task_base& t) noexcept -> std::exception_ptr {
@@ -304,6 +305,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
   void finish_child() {
     leave_handler(*main->owner);
     try {
+      on->whole = false;
       state_.child.finish(state_.child, *on);
     } catch (...) {
       if (on->hand) hand_failed(*on, whole(on->hand));
@@ -380,6 +382,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
       }
     } else if constexpr (is_task<R>::value) {
       state_.child = start_handler<M>(call_handler<M>(handler, e, m));
+      f.whole = keeps_message<M, handler_for<M>>();  // should it be destroyed
       enter_handler(*main->owner);
     } else if constexpr (std::is_void_v<R>) {
       call_handler<M>(handler, e, m);
