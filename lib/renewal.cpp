@@ -138,6 +138,8 @@ void cell::directed(child_order what, duration delay,
       (stop_ != stop_phase::no || body_ended_ || failing()))
     return;
   cell_extras& x = extras();
+  // Orders may overtake one another, by the way of another lane.
+  if (generation < x.generation) return;
   if (what == child_order::restart && policy() == restart_policy::never)
     what = child_order::stop;
   switch (what) {

@@ -344,6 +344,9 @@ void cell::restart_group(failure_record& r,
   cancel_timer(std::exchange(g.rest, nullptr));
   g.now = group_restart::phase::falling;
   g.at = g.members.size();
+  // Not in its turn: another may be waiting for an answer that one of its
+  // children owes, and nobody else ends those.
+  order(*r.child, child_order::fall, {});
   fall_next();
 }
 

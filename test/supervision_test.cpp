@@ -295,4 +295,56 @@ TEST_SUITE("supervision") {
       REQUIRE(log == texts{"c down", "b down", "a down"});
     });
   }
+
+  TEST_CASE("a group restart awaits no answer owed below the one that failed") {
+    struct question {
+      using reply_type = int;
+    };
+    struct poke {};
+    seeds([](std::uint64_t seed) {
+      simulation sim{seed};
+      const auto silent = [](context<question> self) -> task<> {
+        actors::reply_to<int> kept;
+        const auto keep = [&](question, actors::reply_to<int> reply) {
+          kept = std::move(reply);
+        };
+        co_await self.serve(keep);
+      };
+      const auto base = [silent](context<poke, question> self) -> task<> {
+        auto below = self.spawn(silent);
+        const auto fails = [](poke) { throw crash{"poked"}; };
+        const auto hand_on = [&](question q) { self.forward(below, q); };
+        while (co_await self.receive(fails, hand_on)) {
+        }
+      };
+      int asked = 0;
+      const auto above = [&asked](context<poke> self,
+                                  actors::actor_ref<question> below) -> task<> {
+        const auto ask = [&](poke) -> task<> {
+          ++asked;
+          (void)co_await actors::as_result(below.ask<question>());
+        };
+        while (co_await self.receive(ask)) {
+        }
+      };
+      actors::actor_ref<poke, question> first;
+      actors::actor_ref<poke> second;
+      const auto boss = [&](context<> self) -> task<> {
+        self.supervise(one_for_all{});
+        first = self.spawn(base);
+        second = self.spawn(above, first);
+        co_await self.until_stop();
+      };
+      (void)sim.spawn(boss);
+      sim.run_until_idle();
+      second.tell(poke{});
+      sim.run_until_idle();
+      REQUIRE(asked == 1);
+      sim.expect_failure<crash>(first);
+      first.tell(poke{});
+      second.tell(poke{});
+      sim.run_until_idle();  // no time passes: nobody is late
+      REQUIRE(asked == 2);
+    });
+  }
 }
