@@ -115,6 +115,43 @@ has timers "the guest in a hurry leaves" "the guest with time gets" \
   "no heartbeat any more"
 [[ $(./timers | grep -c beep) -eq 5 ]] || fail "timers: not five beeps"
 
+# in_order PROGRAM <LINES: it ends well, and has printed these in this order,
+# others between them.
+in_order() {
+  local said line rest
+  said=$(timeout 20 "./$1") || fail "$1: ended with $?: $said"
+  rest=$said
+  while read -r line; do
+    [[ $rest == *"$line"* ]] || fail "$1: no \"$line\" in its place in: $said"
+    rest=${rest#*"$line"}
+  done
+}
+for ((i = 0; i != 10; ++i)); do
+  in_order supervision <<'END'
+child: again, word 2
+talk: no answer
+/user/parent/child failed on a say: std::invalid_argument: nothing to say; restarted
+/user/parent/child restarted, number 1
+child: hello, word 1
+customer: order 1
+database/connection failed on a query: db_lost: connection reset; restarted in 10 ms
+customer: no order
+database/connection restarted, number 1
+connection: connected
+customer: order 2
+connection reset; restarted in 20 ms
+connection refused; restarted in 40 ms
+database/connection failed: db_lost: connection refused; escalated
+/user/shop/database failed: db_lost: connection refused; restarted
+customer: no order
+/user/shop/database restarted, number 1
+connection: connected
+/user/shop/orders restarted, number 1
+orders: open
+customer: order 1
+END
+done
+
 # --- echo_server -------------------------------------------------------------
 
 start echo_server
