@@ -159,16 +159,18 @@ event_stream::event_stream(system_core& core, std::size_t letters_per_second,
 }
 
 void event_stream::publish(const lifecycle_event& e) noexcept {
-  try {
-    std::shared_ptr<const list> subscribers;
-    {
-      std::lock_guard lock{mutex_};
-      subscribers = subscribers_;
+  std::shared_ptr<const list> subscribers;
+  {
+    std::lock_guard lock{mutex_};
+    subscribers = subscribers_;
+  }
+  for (const subscriber& s : *subscribers) {
+    if (!(s.kinds & bit(e.what))) continue;
+    try {
+      if (!s.f(e)) unsubscribe(s.id);
+    } catch (...) {
+      // Out of memory, or a subscriber that threw: the others hear of it.
     }
-    for (const subscriber& s : *subscribers)
-      if (s.kinds & bit(e.what) && !s.f(e)) unsubscribe(s.id);
-  } catch (...) {
-    // Out of memory, or a subscriber that threw.
   }
 }
 
