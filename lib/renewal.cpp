@@ -139,7 +139,7 @@ void cell::directed(child_order what, duration delay,
     return;
   cell_extras& x = extras();
   // Orders may overtake one another, by the way of another lane.
-  if (generation < x.generation) return;
+  if (static_cast<std::int32_t>(generation - x.generation) < 0) return;
   if (what == child_order::restart && policy() == restart_policy::never)
     what = child_order::stop;
   switch (what) {

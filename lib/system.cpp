@@ -31,6 +31,11 @@ void check_timeout(const char* name, duration value) {
     throw std::invalid_argument(std::string{name} + " may not be negative");
 }
 
+template <class Strategy>
+void check_strategy(const system_options& o) {
+  if (const auto* s = o.supervision.target<Strategy>()) s->check();
+}
+
 /// `/user`: waits, and owns everybody else.
 task<> guardian_body(context<> self) { co_await self.until_stop(); }
 
@@ -46,6 +51,9 @@ void check_options(const system_options& o) {
   check_throughput(o.throughput);
   check_timeout("stop_timeout", o.stop_timeout);
   check_timeout("kill_timeout", o.kill_timeout);
+  check_strategy<one_for_one>(o);
+  check_strategy<one_for_all>(o);
+  check_strategy<rest_for_one>(o);
 }
 
 void check_options(const spawn_options& o) {

@@ -1,0 +1,8 @@
+// expect: incomplete type .*supervise_takes_a_strategy_or_a_coroutine_of_failures
+// errors: 1
+#include <actors/actors.hpp>
+
+actors::task<> parent(actors::context<> self) {
+  self.supervise([](int failures) { return failures; });
+  co_await self.until_stop();
+}
