@@ -154,6 +154,7 @@ void cell::supervise(policy_task_base& p) {
     p.release();
     throw;
   }
+  ++p.refs;  // the list of tasks has the other
   policy_task_base* const old = std::exchange(v.policy, &p);
   if (!old) return;
   cancel_child_task(*old);

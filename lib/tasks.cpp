@@ -82,6 +82,7 @@ void cell::task_ended(child_task_base& t, std::exception_ptr error) noexcept {
   if (t.next_task) t.next_task->previous_task = t.previous_task;
   if (t.is_handler) --x.handlers;
   if (t.is_policy) {
+    t.destroy_frame(t);  // its `failures` count for the task
     policy_ended(static_cast<policy_task_base&>(t), std::move(error));
     t.release();
     return;
