@@ -252,7 +252,7 @@ void cell::report_late(lifecycle_event::kind what) noexcept {
   event.what = what;
   event.who = any_actor_ref{cell_ptr{this}};
   event.queued = extras().left;
-  refill();
+  if (refill()) looked_ = false;
   for (envelope* e = inbox_.front(); e; e = e->next) ++event.queued;
   // Child tasks end before the body is told.
   const bool in_task =

@@ -226,7 +226,8 @@ actor_snapshot cell::snapshot() noexcept {
   s.where = at.where;
   if (main_.hand) s.message = main_.hand->type->message->info;
   if (at.hand) s.message = at.hand->type->message->info;
-  refill();
+  // What is moved out of the lane wakes nobody any more.
+  if (refill()) looked_ = false;
   for (envelope* e = inbox_.front(); e; e = e->next) ++s.queued;
   if (extras_) {
     s.restarts = extras_->restarts;
