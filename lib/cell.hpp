@@ -235,6 +235,8 @@ class cell
   void restart_group(failure_record& r, const std::vector<any_actor_ref>& with,
                      duration delay);
   void dropped(failure_record& r) noexcept;
+  /// Whether its group falls already, and it with them.
+  bool falls_with_group(const failure_record& r) const noexcept;
   std::vector<any_actor_ref> children() const;
   child_state& as_child();
   restart_policy policy() const noexcept {

@@ -351,6 +351,11 @@ void cell::restart_group(failure_record& r,
   fall_next();
 }
 
+bool cell::falls_with_group(const failure_record& r) const noexcept {
+  return concerns(r) && r.child->as_child_->in_group &&
+         extras_->supervising->group.now == group_restart::phase::falling;
+}
+
 void cell::fall_next() noexcept {
   group_restart& g = extras_->supervising->group;
   for (; g.at != 0; --g.at) {
@@ -619,7 +624,11 @@ task<> strategy<Scope>::operator()(failures failures) const {
     }
     if (what == directive::restart && !failure->restartable())
       what = directive::stop;
-    if (what == directive::restart && max_restarts != unlimited) {
+    // Of those that fail together the first one counts.
+    const bool counts =
+        Scope == restart_scope::one ||
+        !failure->record_->supervisor->falls_with_group(*failure->record_);
+    if (what == directive::restart && max_restarts != unlimited && counts) {
       if (per_child) {
         if (failure->restarts(within) >= max_restarts)
           what = directive::escalate;
