@@ -400,16 +400,13 @@ void cell::start_body() noexcept {
 }
 
 void cell::body_done() noexcept {
-  std::exception_ptr error;
-  try {
-    body_.promise().take();
-    if (supervised() && !held() && policy() == restart_policy::permanent)
-      error = std::make_exception_ptr(actor_returned{});
-  } catch (...) {
-    error = std::current_exception();
+  std::exception_ptr error = body_.promise().error();
+  if (error) {
     // Not told yet, it may have waited for a child task that was.
     if (stop_ >= stop_phase::requested && is_operation_aborted(error))
       error = nullptr;
+  } else if (supervised() && !held() && policy() == restart_policy::permanent) {
+    error = std::make_exception_ptr(actor_returned{});
   }
   const std::type_info* const message = message_of(nullptr);
   if (error) kind_ = exit_reason::failed;  // which the last askers are told

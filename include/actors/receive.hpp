@@ -328,17 +328,20 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
   /// Gives the message to its handler. A plain one has run when this returns;
   /// a coroutine is in `child_`, to be started.
   void handle(envelope* e) {
-    fiber& f = *on;
-    f.hand = e;
-    try {
-      if constexpr (sizeof...(Ms) == 1)
-        (call<Ms>(e, only_payload<Ms>(e)), ...);
-      else if (!(try_here<Ms>(e) || ...))
-        (void)(try_elsewhere<Ms>(e) || ...);
-    } catch (...) {
-      if (f.hand) hand_failed(f, whole(f.hand));
-      throw;
-    }
+    // Not by `catch` and `throw`, which would cost as much as the throw itself.
+    struct when_it_throws {
+      fiber& f;
+      bool thrown = true;
+      ~when_it_throws() {
+        if (thrown && f.hand) hand_failed(f, whole(f.hand));
+      }
+    } guard{*on};
+    on->hand = e;
+    if constexpr (sizeof...(Ms) == 1)
+      (call<Ms>(e, only_payload<Ms>(e)), ...);
+    else if (!(try_here<Ms>(e) || ...))
+      (void)(try_elsewhere<Ms>(e) || ...);
+    guard.thrown = false;
   }
   /// Whether its handler has left the message where it was.
   static bool whole(const envelope* e) noexcept {
