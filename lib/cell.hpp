@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "actors/detail/cell_base.hpp"
@@ -88,7 +89,7 @@ struct cell_extras {
   /// As a supervisor.
   std::unique_ptr<supervision> supervising;
   /// Those that it watches, and those that watch it.
-  watch* watching = nullptr;
+  std::unordered_map<const cell_base*, watch*> watching;
   watch* watchers = nullptr;
   /// Operations of killed fibers whose completion is to come. Atomic, because
   /// those of an abandoned actor come on any threads.
@@ -249,7 +250,7 @@ class cell
 
   // Watching, see watch.cpp.
 
-  void add_watch(watch& w) noexcept;
+  void add_watch(watch& w);
   void unwatch(const cell_base* who) noexcept;
   void watched_by(watch& w) noexcept;
   void forget_watcher(watch& w) noexcept;

@@ -15,7 +15,7 @@ namespace actors::detail {
 /// order arrives there until its end or the watcher's order to forget. Each of
 /// them, and each order on its way, counts.
 ///
-///   watcher's strand   over, message, the links in `watching`
+///   watcher's strand   over, message, its place in `watching`
 ///   watched's strand   listed, the links in `watchers`, then why and the node
 struct watch final : system_node {
   watch(cell& who, cell* whom, envelope* m,
@@ -49,8 +49,6 @@ struct watch final : system_node {
   bool over = false;
   bool listed = false;
   bool forgotten = false;
-  watch* next_watching = nullptr;
-  watch* previous_watching = nullptr;
   watch* next_watcher = nullptr;
   watch* previous_watcher = nullptr;
 };
@@ -96,11 +94,13 @@ void end_watch(cell& watcher, const cell_ptr& who) noexcept {
   if (who) watcher.unwatch(who.get());
 }
 
-void cell::add_watch(watch& w) noexcept {
-  cell_extras& x = extras();
-  w.next_watching = x.watching;
-  if (x.watching) x.watching->previous_watching = &w;
-  x.watching = &w;
+void cell::add_watch(watch& w) {
+  try {
+    extras().watching.emplace(w.watched, &w);
+  } catch (...) {
+    w.release();
+    throw;
+  }
   if (w.watched && send(w, [](cell& watched, watch& arrived) noexcept {
         watched.watched_by(arrived);
       }))
@@ -158,22 +158,17 @@ void cell::watched_ended(watch& w) noexcept {
   w.release();
 }
 
-/// Takes it out of the watcher's list, and drops the list's count.
+/// Takes it from the watcher, and drops the watcher's count.
 void cell::leave_watch(watch& w) noexcept {
   w.over = true;
-  (w.previous_watching ? w.previous_watching->next_watching
-                       : extras_->watching) = w.next_watching;
-  if (w.next_watching) w.next_watching->previous_watching = w.previous_watching;
+  extras_->watching.erase(w.watched);
   w.release();
 }
 
 void cell::unwatch(const cell_base* who) noexcept {
   if (!extras_) return;
-  for (watch* w = extras_->watching; w; w = w->next_watching)
-    if (w->watched == who) {
-      end_one_watch(*w);
-      return;
-    }
+  const auto found = extras_->watching.find(who);
+  if (found != extras_->watching.end()) end_one_watch(*found->second);
 }
 
 void cell::end_one_watch(watch& w) noexcept {
@@ -195,7 +190,8 @@ void cell::forget_watcher(watch& w) noexcept {
 
 void cell::end_watches() noexcept {
   if (!extras_) return;
-  while (watch* w = extras_->watching) end_one_watch(*w);
+  while (!extras_->watching.empty())
+    end_one_watch(*extras_->watching.begin()->second);
 }
 
 }  // namespace actors::detail

@@ -81,7 +81,7 @@ bool has_watchers(const any_actor_ref& ref) {
 }
 bool watches(const any_actor_ref& ref) {
   const auto* x = extras_of(ref);
-  return x && x->watching;
+  return x && !x->watching.empty();
 }
 
 using watcher_self = context<ended, note, gone, look_at, look_away, go>;
