@@ -97,7 +97,7 @@ bool is_at(const actor_snapshot& s, std::uint_least32_t line) {
          s.where.line() == line;
 }
 
-std::uint_least32_t worker_line = 0;
+std::atomic<std::uint_least32_t> worker_line = 0;
 
 task<> worker(context<go, note, get> self) {
   const auto fail = [](const note& n) { throw crash{n.text}; };
