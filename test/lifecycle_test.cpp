@@ -1045,7 +1045,8 @@ TEST_SUITE("lifecycle") {
     const auto scenario = [&](actor_system& system, ledger& l) {
       system.on_event([&](const lifecycle_event& e) {
         if (e.what == kind::dead_letter) {
-          ++l.letters;
+          // Readers that have ended leave events unread.
+          if (*e.letter->type == typeid(note)) ++l.letters;
           return;
         }
         std::lock_guard lock{l.mutex};
