@@ -106,7 +106,8 @@ class run_state {
   /// After the actor's end. `failure`: by which the system has ended, if so.
   result<T> take(std::exception_ptr failure) {
     std::lock_guard lock{mutex_};
-    if (!value_ && failure) return failure;
+    // An error may be no more than what the end of the system has led to.
+    if (failure && !(value_ && *value_)) return failure;
     if (!value_) return errc::actor_stopped;
     return std::move(*value_);
   }
