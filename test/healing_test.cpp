@@ -1102,8 +1102,8 @@ TEST_SUITE("healing") {
 
   TEST_CASE("a group starts in order, each when the one before is ready") {
     seeds([](std::uint64_t seed) {
-      tree t{seed};
       texts order;
+      tree t{seed};
       t.supervise(one_for_all{});
       const auto slow = [&order](context<act> self,
                                  std::string name) -> task<> {
