@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -126,6 +128,120 @@ auto crowded(Strategy strategy, std::size_t size, crowd* c) {
     }
     co_await self.until_stop();
   };
+}
+
+// --- whatever happens --------------------------------------------------------
+
+/// Chances, and what comes of them.
+struct chaos {
+  explicit chaos(std::uint64_t seed)
+      : random{static_cast<std::uint32_t>(seed)} {}
+
+  bool one_in(unsigned n) { return random() % n == 0; }
+
+  std::minstd_rand random;
+  std::atomic<int> alive{0};
+  simulation* sim = nullptr;
+  std::vector<worker_ref> refs;
+  std::vector<std::shared_ptr<bool>> asks;
+};
+
+/// Starts and ends slowly at times, and fails at both.
+task<> unsteady(worker_self self, chaos* c) {
+  const support::counted frame{c->alive};
+  if (c->one_in(3)) co_await self.sleep_for(100ms);
+  if (c->one_in(10)) throw crash{};
+  const auto fails = [&](boom) -> task<> {
+    const support::counted inner{c->alive};
+    if (c->one_in(2)) co_await self.sleep_for(10ms);
+    throw crash{};
+  };
+  const auto answers = [](number) { return 1; };
+  if (c->one_in(2))
+    co_await self.serve(fails, answers);
+  else
+    while (co_await self.receive(fails, answers)) {
+    }
+  if (c->one_in(3)) co_await self.sleep_for(200ms);
+  if (c->one_in(10)) throw crash{};
+}
+
+template <class Strategy>
+void supervise_somehow(context<>& self, chaos* c) {
+  Strategy s;
+  s.max_restarts = c->one_in(3) ? 2 : 100;
+  s.per_child = c->one_in(2);
+  if (c->one_in(2)) s.backoff = {.min = 50ms, .max = 1s, .jitter = 0.5};
+  s.decide = [c](const actors::failure&) -> std::optional<directive> {
+    if (c->one_in(8)) return directive::stop;
+    if (c->one_in(8)) return directive::resume;
+    if (c->one_in(30)) return directive::escalate;
+    if (c->one_in(60)) throw std::logic_error{"the policy"};
+    return directive::restart;
+  };
+  self.supervise(s);
+}
+
+task<> unsteady_boss(context<> self, chaos* c) {
+  const support::counted frame{c->alive};
+  switch (c->random() % 3) {
+    case 0:
+      supervise_somehow<one_for_one>(self, c);
+      break;
+    case 1:
+      supervise_somehow<one_for_all>(self, c);
+      break;
+    default:
+      supervise_somehow<actors::rest_for_one>(self, c);
+      break;
+  }
+  for (int i = 0; i != 4; ++i) {
+    const auto policy = static_cast<actors::restart_policy>(c->random() % 3);
+    c->refs.push_back(self.spawn({.restart = policy}, unsteady, c));
+    c->sim->expect_failure<std::exception>(c->refs.back(), 200);
+  }
+  co_await self.until_stop();
+}
+
+task<> ask_number(context<>, worker_ref whom, std::shared_ptr<bool> ended) {
+  try {
+    (void)co_await whom.ask<number>();
+  } catch (const std::system_error& e) {
+    CHECK((e.code() == errc::actor_stopped || e.code() == errc::no_reply));
+  }
+  *ended = true;
+}
+
+void disturb(chaos& c, const any_actor_ref& top) {
+  simulation& sim = *c.sim;
+  const auto ref = c.refs[c.random() % c.refs.size()];
+  switch (c.random() % 12) {
+    case 0:
+      ref.stop();
+      break;
+    case 1:
+      ref.kill();
+      break;
+    case 2:
+      ref.drain();
+      break;
+    case 3:
+      sim.advance(std::chrono::milliseconds{c.random() % 300});
+      break;
+    case 4:
+    case 5:
+      c.asks.push_back(std::make_shared<bool>(false));
+      (void)sim.spawn_once(ask_number, ref, c.asks.back());
+      break;
+    case 6:
+      if (c.one_in(10)) sim.inject(top, crash{});
+      break;
+    default:
+      // Among them the latest, who are alive.
+      (c.one_in(2) ? ref : c.refs.back()).tell(boom{});
+      break;
+  }
+  for (auto n = c.random() % 20; n != 0; --n) (void)sim.step();
 }
 
 }  // namespace
@@ -571,5 +687,40 @@ TEST_SUITE("escalation") {
         CHECK(loop.stopped().get() != exit_reason::not_started);
       }
     }
+  }
+
+  TEST_CASE("whatever happens, every ask ends and all is destroyed once") {
+    seeds(
+        [](std::uint64_t seed) {
+          chaos c{seed};
+          {
+            actors::system_options options;
+            options.supervision =
+                one_for_one{.max_restarts = actors::unlimited};
+            simulation sim{{.seed = seed, .system = options}};
+            c.sim = &sim;
+            const auto top = sim.spawn({.name = "top"}, unsteady_boss, &c);
+            sim.expect_failure<std::exception>(top, 200);
+            sim.run_until_idle();
+            for (int i = 0; i != 60; ++i) disturb(c, top);
+            sim.advance(1h);
+            for (const auto& ended : c.asks) REQUIRE(*ended);
+            // Who is alive answers.
+            c.asks.clear();
+            for (const auto& ref : c.refs) {
+              c.asks.push_back(std::make_shared<bool>(false));
+              (void)sim.spawn_once(ask_number, ref, c.asks.back());
+            }
+            sim.advance(1h);
+            for (const auto& ended : c.asks) REQUIRE(*ended);
+            c.one_in(2) ? top.stop() : top.kill();
+            (void)sim.run(top.stopped());
+            for (const auto& ref : c.refs) (void)sim.run(ref.stopped());
+            // More was expected than has come.
+            CHECK_THROWS_AS(sim.check(), actors::simulation_error);
+          }
+          REQUIRE(c.alive == 0);
+        },
+        300);
   }
 }
