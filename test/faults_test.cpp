@@ -73,6 +73,7 @@ enum class place {
   own_policy_in_handler_of_serve,
   injected,
   injected_in_handler,
+  injected_beside_handlers,
   end_of_list,
 };
 
@@ -102,7 +103,8 @@ constexpr std::array place_names{"factory",
                                  "own policy",
                                  "own policy, in a handler of serve",
                                  "injected",
-                                 "injected in a handler"};
+                                 "injected in a handler",
+                                 "injected beside concurrent handlers"};
 static_assert(place_names.size() ==
               static_cast<std::size_t>(place::end_of_list));
 
@@ -129,7 +131,8 @@ bool serves(place p) {
          p == place::own_policy_in_handler_of_serve;
 }
 bool concurrent(place p) {
-  return p == place::receive_concurrent || p == place::serve_concurrent;
+  return p == place::receive_concurrent || p == place::serve_concurrent ||
+         p == place::injected_beside_handlers;
 }
 /// Its handlers are coroutines.
 bool awaits(place p) {
@@ -153,8 +156,17 @@ bool in_hand(place p) {
   return (awaits(p) || in_restart(p) || p == place::receive_plain ||
           p == place::serve_plain || p == place::body_with_message);
 }
+/// Of several in hand none is the one that it is about.
+bool names_message(place p) {
+  return in_hand(p) && p != place::injected_beside_handlers;
+}
 /// Of the last failure: those in a start are about no message.
-bool about_message(place p) { return in_hand(p) && !in_restart(p); }
+bool about_message(place p) { return names_message(p) && !in_restart(p); }
+/// The test makes it fail.
+bool injected(place p) {
+  return p == place::injected || p == place::injected_in_handler ||
+         p == place::injected_beside_handlers;
+}
 /// What is told after the message that makes it fail is handled before it
 /// does: the message has ended, or is handled beside others.
 bool others_first(place p) {
@@ -361,6 +373,7 @@ task<int> act(context<>& self, world* w, actors::actor_ref<hit> child) {
       co_await self.sleep_for(10ms);
       break;
     case place::injected_in_handler:
+    case place::injected_beside_handlers:
       co_await self.sleep_for(10ms);
       break;
     default:
@@ -863,7 +876,7 @@ void run_cell(world& w, std::uint64_t seed) {
       (void)sim.spawn(ask_state, b, &w.pending);
       (void)sim.spawn(ask_state, a, &w.of_a);
       (void)sim.spawn(ask_state, c, &w.of_c);
-      if (w.at == place::injected || w.at == place::injected_in_handler) {
+      if (injected(w.at)) {
         sim.run_until_idle();
         CHECK(w.trip());
         sim.inject(b, fault{});
@@ -911,7 +924,7 @@ void run_cell(world& w, std::uint64_t seed) {
         });
     REQUIRE(failed != w.events.end());
     const std::type_info* const type = failed->event.message;
-    CHECK((type != nullptr) == in_hand(w.at));
+    CHECK((type != nullptr) == names_message(w.at));
     if (type) CHECK(*type == (by_value ? typeid(moved) : typeid(kept)));
 
     // The asker of the failing message is told at once, and nobody else is.
