@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -637,6 +638,31 @@ TEST_SUITE("escalation") {
       for (const auto& ref : c.refs) REQUIRE(sim.run(ref.ask<number>()) == 2);
       sim.check();
     });
+  }
+
+  TEST_CASE("groups that fail on many threads, all the time, come back") {
+    for (const auto dispatcher :
+         {actors::dispatcher::pool(), actors::dispatcher::shared()}) {
+      constexpr std::size_t size = 8;
+      crowd c;
+      auto options = quiet(3);
+      options.dispatcher = dispatcher;
+      actors::actor_system system{options};
+      (void)system.spawn(
+          crowded(one_for_all{.max_restarts = actors::unlimited}, size, &c));
+      c.spawned.wait();
+      const auto disturb = [&c] {
+        for (std::size_t i = 0; i != 500; ++i) {
+          c.refs[i % 3].tell(boom{});
+          CHECK(c.refs[i % size].ask<number>().get() > 0);
+          c.refs[size - 1 - i % size].tell(boom{});
+        }
+      };
+      std::thread other{disturb};
+      disturb();
+      other.join();
+      for (const auto& ref : c.refs) CHECK(ref.ask<number>().get() > 1);
+    }
   }
 
   TEST_CASE("a crash loop without backoff leaves others of its thread alone") {
