@@ -12,8 +12,7 @@
 
 namespace actors::detail {
 
-// --- failure
-// ------------------------------------------------------------------
+// --- failure ----------------------------------------------------------------
 
 failure_record::failure_record(cell& failed, std::exception_ptr e) noexcept
     : child{&failed}, supervisor{failed.parent()}, error{std::move(e)} {
@@ -127,8 +126,7 @@ void cell::report_failed(const std::exception_ptr& error,
   core().events().publish(event);
 }
 
-// --- orders
-// -------------------------------------------------------------------
+// --- orders -----------------------------------------------------------------
 
 void cell::directed(child_order what, duration delay,
                     std::uint32_t generation) noexcept {
@@ -200,8 +198,7 @@ void hold(fiber& f, wait& w, std::exception_ptr error, bool loop) noexcept {
   f.owner->hold(f, w, std::move(error), loop);
 }
 
-// --- renewal
-// ------------------------------------------------------------------
+// --- renewal ----------------------------------------------------------------
 
 void cell::begin_fall() noexcept {
   special_ = true;
@@ -317,8 +314,7 @@ void cell::end_renewal() noexcept {
   }
 }
 
-// --- news for the supervisor
-// ----------------------------------------------------
+// --- news for the supervisor ------------------------------------------------
 
 namespace {
 

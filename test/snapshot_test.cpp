@@ -25,6 +25,7 @@
 #include "actors/testing.hpp"
 #include "cell.hpp"
 #include "support.hpp"
+#include "systems.hpp"
 
 /// Named, so that its name can be read in a line.
 namespace seen {
@@ -54,6 +55,7 @@ using seen::get;
 using seen::go;
 using seen::note;
 using support::contains;
+using support::each_system;
 using support::error_of;
 using support::stuck;
 using snapshots = std::vector<actor_snapshot>;
@@ -136,45 +138,6 @@ class meanwhile : public actors::detail::awaitable_base,
  private:
   F* f_;
 };
-
-/// Threads that run an `io_context`.
-class runners {
- public:
-  runners(asio::io_context& io, int threads)
-      : work_{asio::make_work_guard(io)} {
-    for (int i = 0; i < threads; ++i)
-      threads_.emplace_back([&io] { io.run(); });
-  }
-  ~runners() {
-    work_.reset();
-    for (std::thread& t : threads_) t.join();
-  }
-
- private:
-  asio::executor_work_guard<asio::io_context::executor_type> work_;
-  std::vector<std::thread> threads_;
-};
-
-/// On threads: one context a thread, one context for all, and the user's.
-template <class F>
-void each_system(F test) {
-  for (const auto& d :
-       {actors::dispatcher::pool(), actors::dispatcher::shared()}) {
-    CAPTURE(static_cast<int>(d.which()));
-    actors::system_options options = support::quiet(2);
-    options.dispatcher = d;
-    actor_system system{options};
-    test(system);
-  }
-  INFO("guest");
-  asio::io_context io;
-  runners threads{io, 2};
-  actors::system_options options;
-  options.log.emplace();
-  actor_system system{io, options};
-  test(system);
-  system.async_terminate().get();
-}
 
 }  // namespace
 
