@@ -706,7 +706,7 @@ TEST_SUITE("snapshot") {
       auto two = system.spawn({.name = "two"}, worker);
       for (int i = 0; i != 1000; ++i) two.tell(go{});
       CHECK(two.ask<get>().get() == 1);
-      const auto all = system.snapshot().get();
+      const auto all = system.snapshot(1min).get();
       CHECK(paths_of(all) == texts{"/user", "/user/one", "/user/one/z",
                                    "/user/one/a", "/user/one/m", "/user/two"});
       CHECK(of(all, two).handled == 1001);
@@ -787,7 +787,7 @@ TEST_SUITE("snapshot") {
       idle.tell(go{});
       idle.ask<get>().get();
       blocked.wait();
-      const auto all = system.snapshot(20ms).get();
+      const auto all = system.snapshot(1s).get();
       const auto s = of(all, ref);
       CHECK(s.now == state::busy);
       CHECK(s.path == "/user/busy");
@@ -797,7 +797,7 @@ TEST_SUITE("snapshot") {
       CHECK(of(all, idle).now == state::running);
       CHECK(of(all, idle).handled == 2);
       go_on.set();
-      const auto again = system.snapshot().get();
+      const auto again = system.snapshot(1min).get();
       CHECK(of(again, ref).now == state::running);
       CHECK(of(again, ref).handled == 1);
       CHECK(of(again, ref).children == 1);
@@ -902,7 +902,7 @@ TEST_SUITE("snapshot") {
       for (auto& t : threads) t.join();
       // Nobody has lost a message by it.
       std::uint64_t handled = 0;
-      const auto all = system.snapshot().get();
+      const auto all = system.snapshot(1min).get();
       for (const auto& ref : refs) handled += of(all, ref).handled;
       CHECK(handled == told);
       restless.kill();
