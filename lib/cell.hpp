@@ -84,6 +84,10 @@ struct cell_extras {
   wait* held = nullptr;
   fiber* held_in = nullptr;
   bool held_loop = false;
+  /// The failure that holds it: nobody has been told what is done about it; the
+  /// type of the message in hand.
+  bool undecided = false;
+  const std::type_info* failed_on = nullptr;
   /// How long the next incarnation is to wait.
   duration delay = {};
   /// As a supervisor.
@@ -222,8 +226,8 @@ class cell
   }
 
   /// What its supervisor has decided.
-  void directed(child_order what, duration delay,
-                std::uint32_t generation) noexcept;
+  void directed(child_order what, duration delay, std::uint32_t generation,
+                bool instead) noexcept;
 
   // As a supervisor.
 
@@ -343,6 +347,8 @@ class cell
   void report_failed(const std::exception_ptr& error,
                      const std::type_info* message, directive decision,
                      duration delay, bool instead_of_resume) const noexcept;
+  void report_decided(directive decision, duration delay,
+                      bool instead_of_resume) noexcept;
   void end_renewal() noexcept;
   void resume_held() noexcept;
   void begin_fall() noexcept;
@@ -359,7 +365,9 @@ class cell
   void tell_watchers() noexcept;
   void tell_supervisor(void (*what)(cell& supervisor,
                                     cell& child) noexcept) noexcept;
-  void order(cell& child, child_order what, duration delay) noexcept;
+  /// `instead`: of a resume, or, with `stop`, of an escalation at the top.
+  void order(cell& child, child_order what, duration delay = {},
+             bool instead = false) noexcept;
   bool supervises() const noexcept;
   /// Whether a decision of `r` means anything still.
   bool concerns(const failure_record& r) const noexcept;
@@ -367,7 +375,7 @@ class cell
   void child_failed_again(failure_record& r) noexcept;
   void feed_policy() noexcept;
   void escalate_waiting() noexcept;
-  void send_escalation(const std::exception_ptr& error) noexcept;
+  void send_escalation(const std::exception_ptr& error, cell* child) noexcept;
   void fall_next() noexcept;
   void rise_next() noexcept;
   void child_down(cell& child) noexcept;

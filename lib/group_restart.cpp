@@ -32,8 +32,6 @@ void cell::restart_group(failure_record& r,
   }
   r.decided = true;
   r.child->as_child_->failures.back().restarted = true;
-  r.child->report_failed(r.error, r.message, directive::restart, delay,
-                         r.instead_of_resume);
   g.members.clear();
   cell* c = first_child_;
   do {
@@ -46,7 +44,8 @@ void cell::restart_group(failure_record& r,
   g.at = g.members.size();
   // Not in its turn: another may be waiting for an answer that one of its
   // children owes, and nobody else ends those.
-  order(*r.child, child_order::fall, {});
+  r.child->as_child_->falls = true;
+  order(*r.child, child_order::fall, delay, r.instead_of_resume);
   fall_next();
 }
 
@@ -62,8 +61,8 @@ void cell::fall_next() noexcept {
     if (!c.linked_ || c.as_child_->down) continue;
     if (c.policy() == restart_policy::never)
       request_stop(&c);
-    else
-      order(c, child_order::fall, {});
+    else if (!std::exchange(c.as_child_->falls, true))
+      order(c, child_order::fall);
     return;
   }
   if (g.delay > duration::zero()) {
@@ -88,8 +87,8 @@ void cell::rise_next() noexcept {
   for (; g.at != g.members.size(); ++g.at) {
     cell& c = to_cell(*g.members[g.at].get());
     if (!c.linked_ || !c.as_child_->down) continue;
-    c.as_child_->down = false;
-    order(c, child_order::rise, {});
+    c.as_child_->down = c.as_child_->falls = false;
+    order(c, child_order::rise);
     return;
   }
   g.forget();
@@ -120,8 +119,10 @@ void cell::group_goes_on(cell& child) noexcept {
 void group_restart::forget() noexcept {
   now = phase::none;
   cancel_timer(std::exchange(rest, nullptr));
-  for (const cell_ptr& p : members)
-    to_cell(*p.get()).as_child().in_group = false;
+  for (const cell_ptr& p : members) {
+    child_state& s = to_cell(*p.get()).as_child();
+    s.in_group = s.falls = false;
+  }
   members.clear();
   delay = {};
   at = 0;

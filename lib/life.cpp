@@ -342,8 +342,10 @@ void cell::adopt(cell& child) noexcept {
     child.next_sibling_ = first_child_;
     first_child_->previous_sibling_ = &child;
   }
-  // One that ended before it heard of the child has nobody to stop it in order.
-  if (killed_ || published_) request_kill(&child);
+  if (killed_)
+    request_kill(&child);
+  else if (published_)
+    request_stop(&child);  // it ended before it heard of the child
 }
 
 void cell::child_ended_arrives(cell& parent, system_node& n) noexcept {

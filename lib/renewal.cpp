@@ -97,6 +97,8 @@ void cell::failed(std::exception_ptr error, const std::type_info* message,
     return;
   }
   renewal_ = renewal::held;
+  x.undecided = true;
+  x.failed_on = message;
   auto* r = make_node<failure_record>(*this, std::move(error));
   r->message = message;
   r->when = home_->now();
@@ -126,10 +128,20 @@ void cell::report_failed(const std::exception_ptr& error,
   core().events().publish(event);
 }
 
+/// The failure that holds it. Said by the child, so that its events come in
+/// their order: it may end before its supervisor has decided.
+void cell::report_decided(directive decision, duration delay,
+                          bool instead_of_resume) noexcept {
+  cell_extras& x = *extras_;
+  if (!x.undecided) return;
+  x.undecided = false;
+  report_failed(x.error, x.failed_on, decision, delay, instead_of_resume);
+}
+
 // --- orders -----------------------------------------------------------------
 
-void cell::directed(child_order what, duration delay,
-                    std::uint32_t generation) noexcept {
+void cell::directed(child_order what, duration delay, std::uint32_t generation,
+                    bool instead) noexcept {
   // One that ends does so whatever is decided; its supervisor hears of it.
   if (published_ || killed_) return;
   if (renewal_ == renewal::no &&
@@ -144,24 +156,31 @@ void cell::directed(child_order what, duration delay,
     case child_order::resume:
       if (!held()) return;
       if (!body_ended_ && !main_.killed) {
+        report_decided(directive::resume, {}, false);
         resume_held();
         return;
       }
+      report_decided(directive::restart, {}, true);
       // It has failed once more while it was held.
       x.delay = {};
       rises_ = true;
       begin_fall();
       return;
     case child_order::stop:
-      if (held()) end_renewal();
+      if (!held()) return;
+      // `instead`: of ending the system.
+      if (instead) report_decided(directive::escalate, {}, false);
+      end_renewal();
       return;
     case child_order::restart:
+      report_decided(directive::restart, delay, instead);
       x.generation = generation;
       x.delay = delay;
       rises_ = true;
       begin_fall();
       return;
     case child_order::fall:
+      report_decided(directive::restart, delay, instead);
       x.generation = generation;
       rises_ = tells_up_ = false;
       tells_down_ = true;
@@ -300,6 +319,7 @@ void cell::end_renewal() noexcept {
   renewal_ = renewal::no;
   switch (before) {
     case renewal::held:
+      report_decided(directive::stop, {}, false);
       if (!body_ended_) destroy_incarnation();
       return;
     case renewal::falling:

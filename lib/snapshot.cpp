@@ -1,6 +1,8 @@
 /// `system.snapshot()`: asks each actor, from parent to children, what it does.
 #include "actors/snapshot.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -252,8 +254,11 @@ std::vector<cell_ptr> cell::child_cells() const {
 operation<std::vector<actor_snapshot>> actor_system::snapshot(
     duration patience) {
   detail::check_timeout(patience);
-  return {detail::cell_ptr{&core_->guardian()},
-          detail::make_node<detail::snapshot_question>(patience)};
+  operation<std::vector<actor_snapshot>> look{
+      detail::cell_ptr{&core_->guardian()},
+      detail::make_node<detail::snapshot_question>(patience)};
+  return std::move(look).within(std::min(patience, detail::longest) +
+                                std::chrono::seconds{1});
 }
 
 }  // namespace actors

@@ -156,7 +156,7 @@ void cell::policy_ended(policy_task_base& p,
     // Where it had a failure in hand, that is on its way up.
     if (v && v->policy == &p && !v->escalates && v->waiting.empty() &&
         supervises())
-      send_escalation(error);
+      send_escalation(error, nullptr);
   }
   if (v && v->policy == &p && !p.told) escalate_waiting();
 }
@@ -199,10 +199,7 @@ void cell::settle(failure_record& r) noexcept {
   r.decided = true;
   const bool again = r.child->linked_ && supervises() &&
                      r.child->as_child_->generation != r.generation;
-  r.child->report_failed(r.error, r.message,
-                         again ? directive::restart : directive::stop, {},
-                         false);
-  if (!again && !r.child->end_seen_) order(*r.child, child_order::stop, {});
+  if (!again && !r.child->end_seen_) order(*r.child, child_order::stop);
 }
 
 void cell::decide(failure_record& r, directive what, duration delay) noexcept {
@@ -221,24 +218,23 @@ void cell::decide(failure_record& r, directive what, duration delay) noexcept {
     what = directive::stop;
   if (what == directive::restart)
     child.as_child_->failures.back().restarted = true;
-  child.report_failed(r.error, r.message, what, delay, instead);
   switch (what) {
     case directive::restart:
-      order(child, child_order::restart, delay);
+      order(child, child_order::restart, delay, instead);
       return;
     case directive::resume:
-      order(child, child_order::resume, {});
+      order(child, child_order::resume);
       return;
     case directive::stop:
-      order(child, child_order::stop, {});
+      order(child, child_order::stop);
       return;
     case directive::escalate:
       if (!parent_ && core().handle_failure(child, r.error)) {
-        order(child, child_order::stop, {});
+        order(child, child_order::stop, {}, true);
         return;
       }
       extras_->supervising->escalates = true;
-      send_escalation(r.error);
+      send_escalation(r.error, &child);
       return;
   }
 }
@@ -255,16 +251,21 @@ struct child_directive final : system_node {
   child_order what;
   duration delay;
   std::uint32_t generation;
+  bool instead;
 };
 
 }  // namespace
 
-/// Not here: the policy, whose frame goes with it, may be at work.
-void cell::send_escalation(const std::exception_ptr& error) noexcept {
+/// Not here: the policy, whose frame goes with it, may be at work. By way of
+/// the child, if there is one: so it is known to have been escalated before
+/// anything comes of that.
+void cell::send_escalation(const std::exception_ptr& error,
+                           cell* child) noexcept {
   auto* n = make_node<escalation>();
   n->error = error;
   n->epoch = extras_->epoch;
-  n->arrive = [](cell& c, system_node& node) noexcept {
+  static constexpr auto at_supervisor = [](cell& c,
+                                           system_node& node) noexcept {
     auto* self = static_cast<escalation*>(&node);
     const std::exception_ptr why = std::move(self->error);
     const bool mine = self->epoch == c.extras_->epoch && c.supervises();
@@ -273,20 +274,31 @@ void cell::send_escalation(const std::exception_ptr& error) noexcept {
     if (!c.parent_) c.core().failed_for_good(why);
     c.fail(why);
   };
+  n->arrive = [](cell& c, system_node& node) noexcept {
+    if (c.held()) c.report_decided(directive::escalate, {}, false);
+    node.arrive = at_supervisor;
+    if (!c.parent_->push_system(node))
+      destroy_and_free(static_cast<escalation*>(&node));
+  };
+  if (child && child->push_system(*n)) return;
+  n->arrive = at_supervisor;
   if (!push_system(*n)) destroy_and_free(n);
 }
 
-void cell::order(cell& child, child_order what, duration delay) noexcept {
+void cell::order(cell& child, child_order what, duration delay,
+                 bool instead) noexcept {
   auto* n = make_node<child_directive>();
   n->what = what;
   n->delay = delay;
+  n->instead = instead;
   child_state& s = child.as_child();
-  const bool renews = what != child_order::resume && what != child_order::stop;
+  const bool renews = what == child_order::restart ||
+                      what == child_order::fall || what == child_order::rise;
   n->generation = renews ? ++s.generation : s.generation;
   n->arrive = [](cell& c, system_node& node) noexcept {
     const auto order = static_cast<child_directive&>(node);
     destroy_and_free(static_cast<child_directive*>(&node));
-    c.directed(order.what, order.delay, order.generation);
+    c.directed(order.what, order.delay, order.generation, order.instead);
   };
   if (!child.push_system(*n)) destroy_and_free(n);
 }

@@ -84,6 +84,8 @@ struct child_state {
   /// may still be on their way, are void.
   std::uint32_t generation = 0;
   bool in_group = false;
+  /// It was told to, by its group.
+  bool falls = false;
   /// Its incarnation has ended and it was not told to begin the next.
   bool down = false;
 

@@ -134,8 +134,8 @@ talk: no answer
 /user/parent/child restarted, number 1
 child: hello, word 1
 customer: order 1
-database/connection failed on a query: db_lost: connection reset; restarted in 10 ms
 customer: no order
+database/connection failed on a query: db_lost: connection reset; restarted in 10 ms
 database/connection restarted, number 1
 connection: connected
 customer: order 2

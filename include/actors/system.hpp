@@ -284,7 +284,8 @@ class actor_system {
 
   /// What every actor is doing: see `actor_snapshot`. Those that do not come
   /// back from their code within `patience` are listed as `busy`, with what is
-  /// known without asking them.
+  /// known without asking them. A second later, where the thread of `/user`
+  /// itself does not come back: `errc::timed_out`.
   operation<std::vector<actor_snapshot>> snapshot(
       duration patience = std::chrono::seconds{1});
 
