@@ -747,6 +747,6 @@ TEST_SUITE("escalation") {
           }
           REQUIRE(c.alive == 0);
         },
-        300);
+        support::sanitized ? 60 : 300);
   }
 }

@@ -804,8 +804,8 @@ TEST_SUITE("snapshot") {
     }
   }
 
-  // With dispatcher::pool the guardian's own thread may be the one that does not
-  // come back, and is with the first actor that a system spawns.
+  // With dispatcher::pool the guardian's own thread may be the one that does
+  // not come back, and is with the first actor that a system spawns.
   TEST_CASE("one that holds the thread of the guardian is no hang") {
     support::flag blocked, go_on;
     actor_system system{support::quiet(2)};
