@@ -269,6 +269,8 @@ void cell::publish_end() noexcept {
   published_ = true;
   renewal_ = renewal::no;
   unlimit();
+  // Of one that is torn down it may run still, and would keep its cell.
+  if (extras_) cancel_timer(std::exchange(extras_->children_deadline, nullptr));
   close();
   flush_mailbox();
   end_supervision();

@@ -319,6 +319,9 @@ class guest final : public system_core {
   ~guest() override {
     if (!service_) return;
     drop_offload_work();
+    // The context may be waiting for the next line to go, and the alarm's
+    // service with it.
+    scheduler_->close();
     service_->remove(*this);
   }
 
