@@ -1,4 +1,4 @@
-// expect: incomplete type .*supervise_takes_a_strategy_or_a_coroutine
+// expect: supervise_takes_a_strategy_or_a_coroutine
 // errors: 1
 #include <actors/actors.hpp>
 

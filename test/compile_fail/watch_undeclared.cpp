@@ -1,4 +1,4 @@
-// expect: incomplete type .*watch_delivers_undeclared_message<actors::ended>
+// expect: watch_delivers_undeclared_message<actors::ended>
 // errors: 1
 #include <actors/actors.hpp>
 

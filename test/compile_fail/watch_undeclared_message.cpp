@@ -1,4 +1,4 @@
-// expect: incomplete type .*watch_delivers_undeclared_message<gone>
+// expect: watch_delivers_undeclared_message<gone>
 // errors: 1
 #include <actors/actors.hpp>
 
