@@ -208,7 +208,9 @@ class failures {
   }
 
   /// Waits for a child to fail. Empty when the supervisor ends, or is
-  /// supervised by another policy from now on. One wait at a time.
+  /// supervised by another policy from now on. One wait at a time, and not as
+  /// one of several in `when_any`: what it got too late is dropped there, and
+  /// so escalated.
   auto next() { return detail::next_failure_op{*policy_}; }
   /// The children of the supervisor, in the order of their start.
   std::vector<any_actor_ref> children() const {
