@@ -32,6 +32,7 @@ struct child_task_base;
 struct failure_record;
 struct policy_task_base;
 struct supervision;
+struct timed_message;
 struct timer;
 struct watch;
 
@@ -62,6 +63,8 @@ struct cell_extras {
   timer* children_deadline = nullptr;
   /// It has been late: they have been killed.
   bool children_late = false;
+  /// Messages that it has sent itself for later, newest first.
+  timed_message* timed = nullptr;
   /// The child tasks that have not ended, newest first.
   child_task_base* tasks = nullptr;
   /// Of them: how many are handlers, with messages in hand.
@@ -159,6 +162,7 @@ class cell
   bool push_system(system_node& n) noexcept;
   /// Closes the mailbox.
   void close() noexcept { user_.close(); }
+  bool closed() const noexcept { return user_.closed(); }
 
   scheduler& home() const noexcept { return *home_; }
   system_core& core() const noexcept;
@@ -209,6 +213,8 @@ class cell
   void stop_requested(bool drain) noexcept;
   void kill_requested() noexcept;
   void mark_ready() noexcept;
+  /// Takes back the messages that it has sent itself for later.
+  void end_timers() noexcept;
   void wait_for_start(ask_state& s);
   void wait_for_end(ask_state& s);
 

@@ -24,6 +24,7 @@ actor_system& system_of(cell& c) { return c.core().facade(); }
 void stop_self(cell& c) noexcept { request_stop(&c); }
 void mark_ready(cell& c) noexcept { c.mark_ready(); }
 time_point now_of(cell& c) noexcept { return c.home().now(); }
+double random_for(cell& c) noexcept { return c.core().random(); }
 
 namespace {
 
@@ -78,14 +79,13 @@ bool sleep_op::start(fiber& f, std::coroutine_handle<> frame) {
     if (how == cancellation::stop) self.aborted_ = take_abort(waiting);
     return true;
   };
-  timer_ = start_timer(
-      *f.owner, delay_,
-      [](cell& c, void* op) noexcept {
-        auto* self = static_cast<sleep_op*>(op);
-        self->timer_ = nullptr;
-        c.resume(*self->fiber_, *self);
-      },
-      this);
+  const auto wake = [](cell& c, void* op) noexcept {
+    auto* self = static_cast<sleep_op*>(op);
+    self->timer_ = nullptr;
+    c.resume(*self->fiber_, *self);
+  };
+  timer_ = until_ ? start_timer_at(*f.owner, *until_, wake, this)
+                  : start_timer(*f.owner, delay_, wake, this);
   f.waiting = this;
   return true;
 }

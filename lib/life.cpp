@@ -7,6 +7,7 @@
 #include "cell.hpp"
 #include "events.hpp"
 #include "names.hpp"
+#include "questions.hpp"
 #include "scheduler.hpp"
 #include "supervision.hpp"
 #include "system_core.hpp"
@@ -18,6 +19,7 @@ namespace actors::detail {
 
 void cell::stop_requested(bool drain) noexcept {
   close();
+  end_timers();
   // What has failed handles nothing any more.
   if (renewal_ != renewal::no) {
     drain = false;
@@ -41,6 +43,7 @@ void cell::kill_requested() noexcept {
   killed_ = special_ = true;
   end_renewal();
   close();
+  end_timers();
   if (body_ended_) kill_children();
 }
 
@@ -125,6 +128,7 @@ bool cell::wait_for_frames() noexcept {
 
 bool cell::step_end() noexcept {
   close();
+  end_timers();
   if (!flushed_) {
     flushed_ = true;
     flush_mailbox();
@@ -272,6 +276,7 @@ void cell::publish_end() noexcept {
   // Of one that is torn down it may run still, and would keep its cell.
   if (extras_) cancel_timer(std::exchange(extras_->children_deadline, nullptr));
   close();
+  end_timers();
   flush_mailbox();
   end_supervision();
   end_watches();
@@ -381,23 +386,6 @@ result<void> cell::how_started() const {
   if (kind_ == exit_reason::failed) return extras_->error;
   return errc::actor_stopped;
 }
-
-namespace {
-
-/// Who asks again and again with a timeout leaves questions behind.
-void add_question(std::vector<ask_state*>& to, ask_state& s) {
-  if (to.size() == to.capacity())
-    std::erase_if(to, [](ask_state* waiting) {
-      if (waiting->outcome.load(std::memory_order_acquire) !=
-          ask_state::abandoned)
-        return false;
-      waiting->leave();
-      return true;
-    });
-  to.push_back(&s);
-}
-
-}  // namespace
 
 void cell::wait_for_start(ask_state& s) {
   if (ready_ || published_)

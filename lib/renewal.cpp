@@ -221,6 +221,7 @@ void hold(fiber& f, wait& w, std::exception_ptr error, bool loop) noexcept {
 
 void cell::begin_fall() noexcept {
   special_ = true;
+  end_timers();
   switch (renewal_) {
     case renewal::held:
       fall_hard();

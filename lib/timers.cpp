@@ -118,9 +118,14 @@ void arrive(cell& c, system_node& n) noexcept {
 
 timer* start_timer(cell& c, duration delay,
                    void (*expire)(cell&, void*) noexcept, void* argument) {
+  return start_timer_at(c, c.home().deadline(delay), expire, argument);
+}
+
+timer* start_timer_at(cell& c, time_point due,
+                      void (*expire)(cell&, void*) noexcept, void* argument) {
   timer* t = make_node<timer>();
   t->arrive = &arrive;
-  t->due = c.home().deadline(delay);
+  t->due = due;
   t->owner = &c;
   t->expire = expire;
   t->argument = argument;

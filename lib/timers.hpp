@@ -37,6 +37,9 @@ struct timer final : system_node {
 /// Starts a timer; zero or less fires at the next opportunity. Strand.
 timer* start_timer(cell& c, duration delay,
                    void (*expire)(cell&, void*) noexcept, void* argument);
+/// As above, at a point of the runtime's time.
+timer* start_timer_at(cell& c, time_point due,
+                      void (*expire)(cell&, void*) noexcept, void* argument);
 /// Ends a timer that has not expired; it is gone then. Strand.
 void cancel_timer(timer* t) noexcept;
 

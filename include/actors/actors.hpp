@@ -4,6 +4,7 @@
 
 #include "actors/child_task.hpp"
 #include "actors/context.hpp"
+#include "actors/count_down_latch.hpp"
 #include "actors/dead_letter.hpp"
 #include "actors/directive.hpp"
 #include "actors/dispatcher.hpp"
@@ -24,5 +25,6 @@
 #include "actors/system.hpp"
 #include "actors/task.hpp"
 #include "actors/task_group.hpp"
+#include "actors/timer.hpp"
 #include "actors/version.hpp"
 #include "actors/when.hpp"

@@ -3,6 +3,7 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <optional>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "actors/supervision.hpp"
 #include "actors/task.hpp"
 #include "actors/task_group.hpp"
+#include "actors/timer.hpp"
 
 namespace actors {
 
@@ -55,18 +57,20 @@ actor_system& system_of(cell& c);
 void stop_self(cell& c) noexcept;
 void mark_ready(cell& c) noexcept;
 time_point now_of(cell& c) noexcept;
+double random_for(cell& c) noexcept;
 /// The envelope in hand of the fiber that runs now; throws `std::logic_error`
 /// when there is none.
 envelope* hand_of(cell& c);
 cell_ptr sender_of(cell& c) noexcept;
 [[noreturn]] void throw_wrong_reply(const envelope* e);
 
-/// `self.sleep_for(d)`
+/// `self.sleep_for(d)`, `self.sleep_until(t)`
 class [[nodiscard]] sleep_op : public awaitable_base, private wait {
  public:
   using value_type = void;
 
   explicit sleep_op(duration delay) noexcept : delay_{delay} {}
+  explicit sleep_op(time_point until) noexcept : until_{until} {}
 
   bool await_ready() const noexcept { return false; }
   template <class Promise>
@@ -84,7 +88,8 @@ class [[nodiscard]] sleep_op : public awaitable_base, private wait {
  private:
   bool start(fiber& f, std::coroutine_handle<> frame);
 
-  duration delay_;
+  duration delay_{};
+  std::optional<time_point> until_;
   timer* timer_ = nullptr;
   fiber* fiber_ = nullptr;
   bool aborted_ = false;
@@ -262,9 +267,16 @@ class context<> {
   /// `operation_aborted`, outside of a handler. Zero or less gives others
   /// their turn.
   auto sleep_for(duration delay) { return detail::sleep_op{delay}; }
+  /// As above, until `now()` is `when`; one that has passed gives others their
+  /// turn.
+  auto sleep_until(time_point when) { return detail::sleep_op{when}; }
 
   /// The runtime's time; virtual in a simulation.
   time_point now() const noexcept { return detail::now_of(cell()); }
+
+  /// A number from 0 to below 1, by chance; by the seed in a simulation. Not
+  /// for secrets.
+  double random() const noexcept { return detail::random_for(cell()); }
 
   /// The actor's strand as an `asio::any_io_executor`, for I/O objects; needs
   /// `#include <actors/asio.hpp>`.
@@ -426,6 +438,37 @@ class context : public context<> {
     detail::end_watch(cell(), who.cell());
   }
 
+  /// Sends this actor a message after `delay` (not negative:
+  /// `std::invalid_argument`), unless it is cancelled, or the actor stopped or
+  /// restarted before. To its mailbox it is as any message that was told.
+  /// While the actor ends: `errc::actor_stopped`.
+  template <class M>
+  timer_handle send_after(duration delay, M&& message) {
+    return after_delay<std::remove_cvref_t<M>>(delay, std::forward<M>(message));
+  }
+  /// As above; builds the message in place from `args`.
+  template <class M, class... Args>
+  requires(!std::is_reference_v<M>) timer_handle
+      send_after(duration delay, Args&&... args) {
+    return after_delay<M>(delay, std::forward<Args>(args)...);
+  }
+  /// Sends this actor a copy of a message after each `period` (above zero:
+  /// `std::invalid_argument`), until it is cancelled, or the actor stopped or
+  /// restarted. The rhythm does not drift: each is due a period after the one
+  /// before was due; what a busy thread has missed is left out. While the
+  /// actor ends: `errc::actor_stopped`. A copy that throws fails the actor.
+  template <class M>
+  timer_handle send_every(duration period, M&& message) {
+    return every_period<std::remove_cvref_t<M>>(period,
+                                                std::forward<M>(message));
+  }
+  /// As above; builds the message in place from `args`.
+  template <class M, class... Args>
+  requires(!std::is_reference_v<M>) timer_handle
+      send_every(duration period, Args&&... args) {
+    return every_period<M>(period, std::forward<Args>(args)...);
+  }
+
   /// A handle to this actor, for others.
   actor_ref<Ms...> ref() const noexcept {
     return actor_ref<Ms...>{detail::cell_ptr{&detail::base_of(cell())}};
@@ -440,6 +483,35 @@ class context : public context<> {
       return undeclared<Rest...>();
     else
       return detail::mistake<void>{};
+  }
+  template <class M, class... Args>
+  timer_handle after_delay(duration delay, Args&&... args) {
+    if constexpr (!detail::one_of<M, Ms...>) {
+      (void)sizeof(timer_sends_undeclared_message<M>);
+      return {};
+    } else {
+      detail::check_delay(delay);
+      auto& m = *detail::make_node<detail::message_once<M>>(
+          std::forward<Args>(args)...);
+      detail::start_timed(cell(), m, delay);
+      return timer_handle{m};
+    }
+  }
+  template <class M, class... Args>
+  timer_handle every_period(duration period, Args&&... args) {
+    if constexpr (!detail::one_of<M, Ms...>) {
+      (void)sizeof(timer_sends_undeclared_message<M>);
+      return {};
+    } else if constexpr (!std::is_copy_constructible_v<M>) {
+      (void)sizeof(send_every_copies_its_message<M>);
+      return {};
+    } else {
+      detail::check_period(period);
+      auto& m = *detail::make_node<detail::message_every<M>>(
+          period, std::forward<Args>(args)...);
+      detail::start_timed(cell(), m, period);
+      return timer_handle{m};
+    }
   }
   template <bool Selective, class... Wanted, class... Hs>
   auto make_receive(Hs&&... hs) {

@@ -37,6 +37,7 @@ TARGETS = {
     "ask": ((60, 80), (200, 250)),
     "ask_timeout": ((90, 90), (None, None)),
     "restart": ((2000, 2000), (None, None)),
+    "timer": ((None, None), (None, None)),
 }
 # workload with Asio: the most nanoseconds, the least ratio
 WITH_ASIO = {
