@@ -1,6 +1,6 @@
 // timers: what an actor does with time: sleeps, times out, ticks
 #include <fmt/format.h>
-#include <actors/asio.hpp>
+#include <actors/actors.hpp>
 
 #include <chrono>
 #include <string>
@@ -44,15 +44,17 @@ actors::task<> guest(actors::context<>, actors::actor_ref<coffee> machine) {
 
 struct heartbeat {};
 
-// A timer of Asio's. It has a point in time: here the beats do not drift by the
-// time that each of them takes, as they would with `sleep_for`.
-actors::task<> heart(actors::context<> self,
+struct beat {};
+
+// `send_every`: a message to itself, in a rhythm that does not drift by the time
+// that each beat takes, as `sleep_for` in a loop would. The timer goes with the
+// actor, or with `cancel()`.
+actors::task<> heart(actors::context<beat> self,
                      actors::actor_ref<heartbeat> listener) {
-  asio::steady_timer timer{self.get_executor(), 100ms};
+  (void)self.send_every<beat>(100ms);
   for (int i = 0; i != 5; ++i) {
-    co_await timer.async_wait(actors::use_task);
-    listener.tell(heartbeat{});
-    timer.expires_at(timer.expiry() + 100ms);
+    if (!co_await self.receive([&](beat) { listener.tell(heartbeat{}); }))
+      co_return;
   }
 }
 
