@@ -21,6 +21,7 @@
 #include "actors/snapshot.hpp"
 #include "actors/spawn.hpp"
 #include "lane.hpp"
+#include "registry.hpp"
 
 namespace actors::detail {
 
@@ -46,6 +47,8 @@ struct cell_extras {
   ~cell_extras();
 
   std::string name;
+  /// Where it is known by its name, until its end.
+  registry::place* place = nullptr;
   std::optional<duration> stop_timeout;
   std::exception_ptr error;
   /// Operations that wait for the start and for the end.
@@ -397,6 +400,7 @@ class cell
   void abandon() noexcept;
   void fail_hands() noexcept;
   void publish_end() noexcept;
+  void leave_name() noexcept;
   bool finish() noexcept;
   void child_ended(cell& child) noexcept;
   static void child_ended_arrives(cell& parent, system_node& n) noexcept;

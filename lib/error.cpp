@@ -26,6 +26,8 @@ class category final : public std::error_category {
         return "no answer can come any more";
       case errc::timed_out:
         return "the timeout ended before the answer came";
+      case errc::name_taken:
+        return "the name is taken";
     }
     return "unknown error " + std::to_string(value);
   }
@@ -41,6 +43,8 @@ class category final : public std::error_category {
         return std::errc::resource_deadlock_would_occur;
       case errc::timed_out:
         return std::errc::timed_out;
+      case errc::name_taken:
+        return std::errc::address_in_use;
       case errc::actor_failed:
       case errc::no_reply:
         break;

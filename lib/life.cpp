@@ -285,6 +285,7 @@ void cell::publish_end() noexcept {
   else
     // The frames may still use the messages, but no asker need wait for them.
     fail_hands();
+  leave_name();
   using kind = lifecycle_event::kind;
   if (core().events().wanted(kind::stopped)) {
     lifecycle_event event;
@@ -299,6 +300,13 @@ void cell::publish_end() noexcept {
     static_cast<reply_state<void>*>(s)->answer(how_started());
   for (ask_state* s : std::exchange(extras_->stopped, {}))
     static_cast<reply_state<exit_reason>*>(s)->answer(why());
+}
+
+/// From here on another may have its name.
+void cell::leave_name() noexcept {
+  if (extras_ && extras_->place)
+    core().names().leave(std::exchange(extras_->place, nullptr));
+  if (!parent_) core().names().close();
 }
 
 /// Closes the lanes; false while somebody may still hold on to the cell: a
@@ -324,6 +332,7 @@ void cell::end_unstarted() noexcept {
   kind_ = exit_reason::not_started;
   published_ = ended_ = started_ = body_ended_ = true;
   type_->destroy(holder_of(*this));
+  leave_name();
   user_.close();
   system_.woken();
   (void)system_.close_if_empty();

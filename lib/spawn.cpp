@@ -81,6 +81,7 @@ cell& create_cell(system_core& core, cell* parent, const actor_type& type,
       if (!options->name.empty()) c->extras().name = options->name;
       if (options->stop_timeout)
         c->extras().stop_timeout = options->stop_timeout;
+      if (!options->name.empty()) c->extras().place = core.names().reserve(*c);
     } catch (...) {
       discard(*c);
       throw;
@@ -95,7 +96,10 @@ cell& make_root(system_core&, scheduler& home, const actor_type& type) {
   return *::new (allocate(block_size(type))) cell(home, type);
 }
 
-void discard(cell& c) noexcept { c.release(); }
+void discard(cell& c) noexcept {
+  c.leave_name();
+  c.release();
+}
 
 cell_ptr launch(cell& c) noexcept {
   cell_ptr handle{&c};
@@ -104,6 +108,8 @@ cell_ptr launch(cell& c) noexcept {
   // From the next lines on others may stop it, and it may not end before the
   // wake that is sent at the end.
   if (!at_home) c.expect_wake();
+  registry::place* const place = c.number_ == 0 ? c.extras_->place : nullptr;
+  system_core& core = c.core();
   if (here.running() == &above) {
     above.adopt(c);
   } else if (!send_order(
@@ -115,6 +121,8 @@ cell_ptr launch(cell& c) noexcept {
     c.end_unstarted();
     return handle;
   }
+  // Not before its parent is about to know it: who finds it may stop it.
+  if (place) core.names().appear(place);
   if (at_home)
     c.home().queue(c);
   else

@@ -60,6 +60,11 @@ void check_options(const spawn_options& o) {
   if (o.name.find('/') != std::string::npos)
     throw std::invalid_argument("an actor's name may not contain '/': \"" +
                                 o.name + "\"");
+  if (!o.name.empty() && o.name.front() == '$')
+    throw std::invalid_argument(
+        "'$' and a number is what actors without a name are called, so a name "
+        "may not begin with '$': \"" +
+        o.name + "\"");
   if (o.throughput) check_throughput(*o.throughput);
   if (o.stop_timeout) check_timeout("stop_timeout", *o.stop_timeout);
 }
@@ -118,6 +123,8 @@ void system_core::start_guardian() {
   guardian_ = &make_root(*this, *schedulers_.front(), type);
   ::new (holder_of(*guardian_)) holder(&guardian_body);
   guardian_->extras().name = "user";
+  guardian_->extras().place = names_.reserve(*guardian_);
+  names_.appear(guardian_->extras().place);
   add_ref();             // the guardian's, until its memory goes
   guardian_->add_ref();  // the owner's
   guardian_->expect_wake();

@@ -19,6 +19,7 @@
 #include "events.hpp"
 #include "net.hpp"
 #include "offload.hpp"
+#include "registry.hpp"
 
 namespace actors::detail {
 
@@ -59,6 +60,7 @@ class system_core {
   actor_system& facade() noexcept { return facade_; }
   cell& guardian() const noexcept { return *guardian_; }
   event_stream& events() noexcept { return events_; }
+  registry& names() noexcept { return names_; }
   scheduler& place(cell* parent, const spawn_options* options) noexcept;
   scheduler& context(std::size_t index) noexcept {
     return *schedulers_[index % schedulers_.size()];
@@ -169,6 +171,7 @@ class system_core {
   const kind kind_;
   actor_system facade_;
   event_stream events_;
+  registry names_;
   /// Counted until it is released by the owner of the system.
   cell* guardian_ = nullptr;
   std::atomic<std::uint32_t> numbers_{0};

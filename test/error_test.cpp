@@ -15,7 +15,8 @@ namespace {
 
 constexpr errc all[] = {errc::actor_stopped,  errc::mailbox_full,
                         errc::would_deadlock, errc::actor_failed,
-                        errc::no_reply,       errc::timed_out};
+                        errc::no_reply,       errc::timed_out,
+                        errc::name_taken};
 
 }  // namespace
 
@@ -48,6 +49,7 @@ TEST_SUITE("error") {
     CHECK(code(errc::would_deadlock) ==
           std::errc::resource_deadlock_would_occur);
     CHECK(code(errc::timed_out) == std::errc::timed_out);
+    CHECK(code(errc::name_taken) == std::errc::address_in_use);
     CHECK(code(errc::actor_failed) != std::errc::timed_out);
     CHECK(code(errc::no_reply) != std::errc::no_such_process);
     CHECK(code(errc::no_reply).default_error_condition().category() ==

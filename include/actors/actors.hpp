@@ -17,6 +17,7 @@
 #include "actors/offload.hpp"
 #include "actors/operation.hpp"
 #include "actors/ref.hpp"
+#include "actors/registry.hpp"
 #include "actors/reply_to.hpp"
 #include "actors/result.hpp"
 #include "actors/snapshot.hpp"

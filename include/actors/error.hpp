@@ -31,6 +31,9 @@ enum class errc {
   /// The timeout given ended first. The message may still be handled.
   /// (`std::errc::timed_out`)
   timed_out,
+  /// `spawn` was given the name of an actor that lives beside. Nothing was
+  /// started. (`std::errc::address_in_use`)
+  name_taken,
 };
 
 /// The category of `errc`, named "actors".

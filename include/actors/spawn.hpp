@@ -24,8 +24,9 @@ namespace actors {
 
 /// How one actor is to live. All have defaults: `{.name = "log"}`.
 struct spawn_options {
-  /// Its name below its parent, without `/`. Empty, the default: `$` and a
-  /// number.
+  /// Its name below its parent, without `/`, nor `$` at its beginning. One
+  /// that an actor below the same parent has: `errc::name_taken`; the name is
+  /// free again when that one has ended. Empty, the default: `$` and a number.
   std::string name = {};
   /// Where it runs.
   actors::placement placement = {};

@@ -23,6 +23,7 @@
 #include "actors/lifecycle.hpp"
 #include "actors/operation.hpp"
 #include "actors/ref.hpp"
+#include "actors/registry.hpp"
 #include "actors/result.hpp"
 #include "actors/snapshot.hpp"
 #include "actors/spawn.hpp"
@@ -237,6 +238,27 @@ class actor_system {
           .get();
       return state->take(detail::failure_of(*core_)).value();
     }
+  }
+
+  /// The living actor of this path, "/user/bank/log"; null when there is none.
+  /// It has to take the messages `Ms`, or `std::invalid_argument`; with none
+  /// named it is an `any_actor_ref` to whoever is there. Only actors that have
+  /// a name are found, also below some that have none ("/user/$3/log"). A path
+  /// that is none, or of an actor without a name ("/user/$3"):
+  /// `std::invalid_argument`.
+  template <class... Ms>
+  detail::found_ref<Ms...> find(std::string_view path) const {
+    return detail::found_ref<Ms...>{
+        detail::find_actor(*core_, path, detail::message_set<Ms...>::filter)};
+  }
+  /// As `find`; ready when an actor of that path is there, which may be at
+  /// once. It ends with `std::invalid_argument` when that one takes other
+  /// messages, with `errc::actor_stopped` when the system ends. Restarts do
+  /// not matter: an actor that is being restarted is there. Whether it is
+  /// ready, `ref.started()` tells.
+  template <class... Ms>
+  operation<detail::found_ref<Ms...>> wait_for(std::string_view path) const {
+    return detail::make_wait_for<Ms...>(*core_, path);
   }
 
   /// Stops all actors, children first. Blocks until they have ended; on a
