@@ -165,6 +165,7 @@ class cell
   bool push_system(system_node& n) noexcept;
   /// Closes the mailbox.
   void close() noexcept { user_.close(); }
+  /// It takes no message any more, for good.
   bool closed() const noexcept { return user_.closed(); }
 
   scheduler& home() const noexcept { return *home_; }

@@ -306,7 +306,9 @@ void cell::publish_end() noexcept {
 void cell::leave_name() noexcept {
   if (extras_ && extras_->place)
     core().names().leave(std::exchange(extras_->place, nullptr));
-  if (!parent_) core().names().close();
+  if (parent_) return;
+  core().names().close();
+  core().subscriptions().close();
 }
 
 /// Closes the lanes; false while somebody may still hold on to the cell: a

@@ -452,6 +452,7 @@ std::uint64_t actor_system::on_event(actor_ref<lifecycle_event> subscriber) {
       });
 }
 void actor_system::unsubscribe(std::uint64_t subscription) noexcept {
+  if (core_->subscriptions().unsubscribe(subscription)) return;
   core_->events().unsubscribe(subscription);
 }
 

@@ -20,6 +20,7 @@
 #include "net.hpp"
 #include "offload.hpp"
 #include "registry.hpp"
+#include "topics.hpp"
 
 namespace actors::detail {
 
@@ -61,6 +62,7 @@ class system_core {
   cell& guardian() const noexcept { return *guardian_; }
   event_stream& events() noexcept { return events_; }
   registry& names() noexcept { return names_; }
+  topics& subscriptions() noexcept { return subscriptions_; }
   scheduler& place(cell* parent, const spawn_options* options) noexcept;
   scheduler& context(std::size_t index) noexcept {
     return *schedulers_[index % schedulers_.size()];
@@ -172,6 +174,7 @@ class system_core {
   actor_system facade_;
   event_stream events_;
   registry names_;
+  topics subscriptions_{*this};
   /// Counted until it is released by the owner of the system.
   cell* guardian_ = nullptr;
   std::atomic<std::uint32_t> numbers_{0};

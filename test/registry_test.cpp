@@ -204,7 +204,8 @@ TEST_SUITE("registry") {
             } catch (const actors::actor_error& e) {
               if (e.code() == errc::name_taken) ++lost;
             }
-            system.find<add>("/user/" + name).tell(add{1});
+            // The winner may not be through with its spawn.
+            system.wait_for<add>("/user/" + name).get().tell(add{1});
           });
         for (auto& t : threads) t.join();
         CHECK(won == 1);

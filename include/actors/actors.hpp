@@ -16,6 +16,7 @@
 #include "actors/message.hpp"
 #include "actors/offload.hpp"
 #include "actors/operation.hpp"
+#include "actors/publish.hpp"
 #include "actors/ref.hpp"
 #include "actors/registry.hpp"
 #include "actors/reply_to.hpp"

@@ -22,6 +22,7 @@
 #include "actors/fwd.hpp"
 #include "actors/lifecycle.hpp"
 #include "actors/operation.hpp"
+#include "actors/publish.hpp"
 #include "actors/ref.hpp"
 #include "actors/registry.hpp"
 #include "actors/result.hpp"
@@ -245,7 +246,8 @@ class actor_system {
   /// named it is an `any_actor_ref` to whoever is there. Only actors that have
   /// a name are found, also below some that have none ("/user/$3/log"). A path
   /// that is none, or of an actor without a name ("/user/$3"):
-  /// `std::invalid_argument`.
+  /// `std::invalid_argument`. Who is refused a name because it is taken finds
+  /// its owner by `wait_for`: another thread may not be through with its spawn.
   template <class... Ms>
   detail::found_ref<Ms...> find(std::string_view path) const {
     return detail::found_ref<Ms...>{
@@ -301,7 +303,34 @@ class actor_system {
   /// Gives each event to an actor, until it has ended; but not its own, which
   /// could go on for ever.
   std::uint64_t on_event(actor_ref<lifecycle_event> subscriber);
-  /// Ends a subscription by its number; unknown numbers do nothing.
+  /// From now on `who` gets a copy of each `M` that is published, until it has
+  /// ended; of those that `filter` gives true for, if there is one. The filter
+  /// is called on the threads of the publishers, on several at once; it must
+  /// not throw: for one that does `who` does not get the message, and the log
+  /// says so. An actor subscribes once to a type: a second time replaces the
+  /// filter. Gives a number for `unsubscribe`.
+  ///
+  /// A null ref, or an `any_actor_ref` to one that does not take `M`:
+  /// `std::invalid_argument`.
+  template <class M, class Ref>
+  std::uint64_t subscribe(const Ref& who,
+                          std::function<bool(const M&)> filter = {}) {
+    return detail::subscribe_checked<M>(*core_, who, std::move(filter));
+  }
+  /// Tells a copy to each subscriber of exactly this type; gives how many.
+  /// Who publishes one message after another is heard in that order. Throws
+  /// what copying throws; those who came before have their copy then.
+  template <class M>
+  std::size_t publish(M&& message) {
+    return detail::publish_checked<std::remove_cvref_t<M>>(*core_, message);
+  }
+  /// As above; builds the message from `args`.
+  template <class M, class... Args>
+  requires(!std::is_reference_v<M>) std::size_t publish(Args&&... args) {
+    return detail::publish_checked<M>(*core_, M(std::forward<Args>(args)...));
+  }
+  /// Ends a subscription by its number; unknown numbers do nothing. What is
+  /// being published right now may still come.
   void unsubscribe(std::uint64_t subscription) noexcept;
 
   /// What every actor is doing: see `actor_snapshot`. Those that do not come
