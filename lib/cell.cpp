@@ -575,4 +575,8 @@ bool accepts(const cell_base& cell, const message_type& type) noexcept {
   return static_cast<const detail::cell&>(cell).type().accepts->accepts(&type);
 }
 
+bool closed(const cell_base& cell) noexcept {
+  return static_cast<const detail::cell&>(cell).closed();
+}
+
 }  // namespace actors::detail

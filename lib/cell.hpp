@@ -488,6 +488,8 @@ class cell
   /// The supervisor waits to hear that it is down, or ready.
   bool tells_down_ : 1 = false;
   bool tells_up_ : 1 = false;
+  /// Its children are drained, not stopped.
+  bool drains_children_ : 1 = false;
   renewal renewal_ : 2 = renewal::no;
   std::coroutine_handle<promise<void>> body_;
   receiver* receiver_ = nullptr;

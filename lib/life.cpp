@@ -27,6 +27,7 @@ void cell::stop_requested(bool drain) noexcept {
   }
   const auto wanted = drain ? stop_phase::drain : stop_phase::requested;
   if (stop_ < wanted) stop_ = wanted;
+  drains_children_ = drain && type_->drains_children;
   special_ = true;
   if (drain || !first_child_) return;
   // Children that were only drained are told again.
@@ -166,7 +167,8 @@ bool cell::children_ended() noexcept {
     }
     return true;
   }
-  const bool drains = stop_ != stop_phase::no && core().draining();
+  const bool drains = stop_ != stop_phase::no &&
+                      (core().draining() || drains_children_);
   if (!killed_ && !drains) limit_children();
   cell& last = *first_child_->previous_sibling_;
   if (!killed_ && !last.told_to_stop_) {

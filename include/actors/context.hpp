@@ -130,7 +130,7 @@ class context<> {
   /// Starts a child: a callable `task<> f(context<Ms...>, Ps...)` and its
   /// arguments, which it owns and of which each incarnation gets a copy.
   /// Gives an `actor_ref<Ms...>`. While this actor is stopping:
-  /// `errc::actor_stopped`.
+  /// `errc::actor_stopped`. Several that share the work: see `pool`.
   template <class F, class... Args>
   requires(!std::is_convertible_v<F, spawn_options>) auto spawn(
       F&& f, Args&&... args) {

@@ -80,6 +80,8 @@ struct actor_type {
   std::size_t align;
   /// Made by `spawn_once`: no second incarnation.
   bool once;
+  /// Its drain is one of its children, too.
+  bool drains_children = false;
 };
 
 /// Creates a cell whose holder is still raw memory. `parent` null: a child of
@@ -236,6 +238,20 @@ class behaviour {
       current_;
 };
 
+/// `Holder` is made from `args`.
+template <class Holder, class... Args>
+cell_ptr spawn_holder(system_core& system, cell* parent, const actor_type& type,
+                      const spawn_options* options, Args&&... args) {
+  cell& c = create_cell(system, parent, type, options);
+  try {
+    ::new (holder_of(c)) Holder(std::forward<Args>(args)...);
+  } catch (...) {
+    discard(c);
+    throw;
+  }
+  return launch(c);
+}
+
 template <bool Once, class F, class... Args>
 cell_ptr spawn_cell(system_core& system, cell* parent,
                     const spawn_options* options, F&& f, Args&&... args) {
@@ -248,31 +264,39 @@ cell_ptr spawn_cell(system_core& system, cell* parent,
       sizeof(holder),
       alignof(holder),
       Once};
-  cell& c = create_cell(system, parent, type, options);
-  try {
-    ::new (holder_of(c))
-        holder(std::forward<F>(f), std::forward<Args>(args)...);
-  } catch (...) {
-    discard(c);
-    throw;
-  }
-  return launch(c);
+  return spawn_holder<holder>(system, parent, type, options, std::forward<F>(f),
+                              std::forward<Args>(args)...);
 }
+
+/// Of what says, before the callable, how several actors are spawned as one;
+/// defined by <actors/pool.hpp>.
+template <class Plan>
+struct spawn_plan;
+
+template <class Plan>
+concept spawns_several = requires {
+  sizeof(spawn_plan<Plan>);
+};
 
 /// `spawn` of a system or a context, after its checks.
 template <bool Once, class F, class... Args>
 auto spawn_checked(system_core& system, cell* parent,
                    const spawn_options* options, F&& f, Args&&... args) {
-  using mistake =
-      typename decltype(spawn_check<
-                        Once, std::decay_t<F>,
-                        std::decay_t<Args>...>::first_mistake())::type;
-  if constexpr (std::is_void_v<mistake>) {
-    using ref = typename actor_traits<std::decay_t<F>>::ref_type;
-    return ref{spawn_cell<Once>(system, parent, options, std::forward<F>(f),
-                                std::forward<Args>(args)...)};
+  if constexpr (spawns_several<std::decay_t<F>>) {
+    return spawn_plan<std::decay_t<F>>::template spawn<Once>(
+        system, parent, options, f, std::forward<Args>(args)...);
   } else {
-    return error_line<mistake>::say();
+    using mistake =
+        typename decltype(spawn_check<
+                          Once, std::decay_t<F>,
+                          std::decay_t<Args>...>::first_mistake())::type;
+    if constexpr (std::is_void_v<mistake>) {
+      using ref = typename actor_traits<std::decay_t<F>>::ref_type;
+      return ref{spawn_cell<Once>(system, parent, options, std::forward<F>(f),
+                                  std::forward<Args>(args)...)};
+    } else {
+      return error_line<mistake>::say();
+    }
   }
 }
 

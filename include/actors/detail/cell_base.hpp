@@ -46,6 +46,9 @@ void tell(cell_base* to, envelope* message) noexcept;
 /// Whether the actor's message types include this one. Any thread.
 bool accepts(const cell_base& cell, const message_type& type) noexcept;
 
+/// Whether it takes no message any more, for good. Any thread.
+bool closed(const cell_base& cell) noexcept;
+
 /// Ends that handles ask for; `cell` may be null. Any thread.
 void request_stop(cell_base* cell) noexcept;
 void request_drain(cell_base* cell) noexcept;
