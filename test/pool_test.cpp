@@ -381,9 +381,11 @@ TEST_SUITE("pool") {
       sim.run_until_idle();
       REQUIRE(slots.size() == 2);
       CHECK(slots[0].reply(3));
-      // The other one's holder drops it: its asker fails, and is restarted.
       sim.run_until_idle();
       CHECK(got == std::vector<int>{3});
+      CHECK(slots[1].reply(4));
+      sim.run_until_idle();
+      CHECK(got == std::vector<int>{3, 4});
     });
   }
 
