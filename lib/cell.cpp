@@ -55,20 +55,26 @@ exit_reason cell::why() const {
 
 // --- mailbox ----------------------------------------------------------------
 
-bool cell::push_user(envelope* e) noexcept {
+/// A message has come on the actor's own thread.
+void cell::news_at_home() noexcept {
+  looked_ = false;
+  // A body that is not in `receive` finds it when it gets there; one that
+  // tells itself something lets others have their turn before.
+  if (receiver_) {
+    if (!queued_) home_->queue(*this);
+  } else if (here.running() == this) {
+    yields_ = true;
+    handled_ -= std::exchange(budget_, 0);  // as if it had not been granted
+  }
+}
+
+bool cell::push_plain(envelope* e) noexcept {
   if (here.home == home_ && user_.passable()) {
     // The consumer's own thread: no atomic operation. It may be done only
     // while the lane is empty, because what is in the lane came first.
     inbox_.push(e);
-    looked_ = false;
-    // A body that is not in `receive` finds it when it gets there; one that
-    // tells itself something lets others have their turn before.
-    if (receiver_) {
-      if (!queued_) home_->queue(*this);
-    } else if (here.running() == this) {
-      yields_ = true;
-      handled_ -= std::exchange(budget_, 0);  // as if it had not been granted
-    }
+    received(1);
+    news_at_home();
     return true;
   }
   switch (user_.push(e)) {
@@ -78,6 +84,9 @@ bool cell::push_user(envelope* e) noexcept {
       home_->wake(*this, lane_id::user);
       return true;
     case lane<envelope>::pushed::quietly:
+      // One that is stuck takes nothing, and does not see how much there is.
+      if (++here.pushes % remote_stride == 0) [[unlikely]]
+        look_at_crowd();
       return true;
   }
   return true;
@@ -105,13 +114,20 @@ bool cell::push_system(system_node& n) noexcept {
 
 bool cell::refill() noexcept {
   envelope* last = nullptr;
-  envelope* list = user_.take_all(last);
+  std::uint32_t count;
+  envelope* list = user_.take_all(last, count);
   if (!list) return false;
+  // It may have fallen below what it was, and be there again.
+  if (extras_ && extras_->crowded_at != 0) [[unlikely]]
+    check_crowd();
   inbox_.append(list, last);
+  received(count);
   return true;
 }
 
 envelope* cell::next_message(const message_filter* filter) noexcept {
+  if (traits_ & elsewhere) [[unlikely]]
+    return take_elsewhere(filter);
   if (filter) return filter->count == 0 ? nullptr : scan(*filter);
   if (extras_) extras_->scanned_for = nullptr;
   if (inbox_.empty() && !refill()) return nullptr;
@@ -139,6 +155,13 @@ envelope* cell::scan(const message_filter& filter) noexcept {
 std::uint32_t cell::flush_mailbox() noexcept {
   if (extras_) extras_->scanned_for = nullptr;
   std::uint32_t count = 0;
+  if (bounded_mailbox* m = mailbox()) {
+    send_away();
+    queue<envelope> all = m->take_all();
+    for (; envelope* e = all.pop(); ++count)
+      report_undelivered(this, e, dead_letter::reason::actor_stopped);
+    return count;
+  }
   do {
     for (; envelope* e = inbox_.pop(); ++count) {
       report_undelivered(this, e, dead_letter::reason::actor_stopped);
@@ -287,7 +310,7 @@ inline bool cell::deliver_next() noexcept {
 envelope* cell::look_for(receiver& r) noexcept {
   if (r.type->filter && r.type->filter->count == 0) return nullptr;
   if (budget_ == 0) {
-    if (!inbox_.empty() || user_.has_nodes())
+    if (has_messages())
       yields_ ? home_->queue(*this) : home_->queue_busy(*this);
     return nullptr;
   }
@@ -321,8 +344,11 @@ bool cell::sleep() noexcept {
   // looks for itself when it comes to `receive`.
   if (receiver_ &&
       !(receiver_->type->filter && receiver_->type->filter->count == 0) &&
-      stop_ < stop_phase::requested && !killed_)
+      stop_ < stop_phase::requested && !killed_) {
+    if (bounded_mailbox* m = mailbox())
+      return m->sleep(receiver_->type->filter);
     return user_.sleep();
+  }
   return true;
 }
 
@@ -366,7 +392,8 @@ bool cell::take_system() noexcept {
   // What has come from afar takes its turn: nodes of this thread may never
   // run out.
   system_node* last = nullptr;
-  if (system_node* list = system_.take_all(last))
+  std::uint32_t count;
+  if (system_node* list = system_.take_all(last, count))
     local_system_.append(list, last);
   if (local_system_.empty()) return false;
   system_node* n = local_system_.pop();
@@ -421,6 +448,7 @@ void cell::free_frames() noexcept {
   receiver_ = nullptr;
   if (body_) std::exchange(body_, {}).destroy();
   drop_hand(main_);
+  if (traits_ & elsewhere) trace_done();
   body_ended_ = special_ = true;
   in_handler_ = false;
 }
@@ -559,16 +587,25 @@ void check_timeout(duration timeout) {
     throw std::invalid_argument("a timeout may not be negative");
 }
 
-bool enqueue(cell_base& to, envelope* message) noexcept {
+pushed enqueue(cell_base& to, envelope* message) noexcept {
   return to_cell(to).push_user(message);
 }
 
+bool enqueue_sent(cell_base& to, envelope* message,
+                  ask_state& sender) noexcept {
+  return to_cell(to).push_sent(message, sender);
+}
+
 void tell(cell_base* to, envelope* message) noexcept {
-  if (to && to_cell(*to).push_user(message)) [[likely]]
-    return;
-  report_undelivered(to, message,
-                     to ? dead_letter::reason::actor_stopped
-                        : dead_letter::reason::no_recipient);
+  using reason = dead_letter::reason;
+  reason why = reason::no_recipient;
+  if (to) [[likely]] {
+    const pushed how = to_cell(*to).push_user(message);
+    if (how == pushed::in) [[likely]]
+      return;
+    why = how == pushed::full ? reason::mailbox_full : reason::actor_stopped;
+  }
+  report_undelivered(to, message, why);
 }
 
 bool accepts(const cell_base& cell, const message_type& type) noexcept {

@@ -20,6 +20,8 @@
 #include "actors/lifecycle.hpp"
 #include "actors/snapshot.hpp"
 #include "actors/spawn.hpp"
+#include "actors/trace.hpp"
+#include "bounded_mailbox.hpp"
 #include "lane.hpp"
 #include "registry.hpp"
 
@@ -96,6 +98,13 @@ struct cell_extras {
   const std::type_info* failed_on = nullptr;
   /// How long the next incarnation is to wait.
   duration delay = {};
+  /// Where its messages are, if not in the cell. Set before anybody else knows
+  /// the cell, and used on any thread.
+  std::unique_ptr<bounded_mailbox> mailbox;
+  /// The length of an unbounded mailbox that is to be told of next; 0: the
+  /// first.
+  std::size_t crowded_at = 0;
+  std::uint32_t children_made = 0;
   /// As a supervisor.
   std::unique_ptr<supervision> supervising;
   /// Those that it watches, and those that watch it.
@@ -159,12 +168,26 @@ class cell
 
   // --- any thread ---------------------------------------------------------
 
-  /// False when the mailbox is closed.
-  bool push_user(envelope* e) noexcept;
+  /// Puts a message in the mailbox.
+  pushed push_user(envelope* e) noexcept {
+    if (traits_ & elsewhere) [[unlikely]]
+      return push_elsewhere(e, false);
+    return push_plain(e) ? pushed::in : pushed::closed;
+  }
+  /// The runtime's own, which finds room wherever the mailbox is open.
+  pushed push_exempt(envelope* e) noexcept {
+    if (traits_ & elsewhere) return push_elsewhere(e, true);
+    return push_plain(e) ? pushed::in : pushed::closed;
+  }
+  /// For `enqueue_sent`.
+  bool push_sent(envelope* e, ask_state& sender) noexcept;
   /// False when the cell has ended.
   bool push_system(system_node& n) noexcept;
   /// Closes the mailbox.
-  void close() noexcept { user_.close(); }
+  void close() noexcept {
+    if (bounded_mailbox* m = mailbox()) m->close();
+    user_.close();
+  }
   /// It takes no message any more, for good.
   bool closed() const noexcept { return user_.closed(); }
 
@@ -291,7 +314,7 @@ class cell
   fiber& main() noexcept { return main_; }
   cell_extras& extras();
   const cell_extras* extras_if_any() const noexcept { return extras_.get(); }
-  std::uint32_t next_child_number() noexcept;
+  std::uint32_t next_child_number();
   bool held() const noexcept { return renewal_ == renewal::held; }
 
   bool torn_down() const noexcept { return torn_down_; }
@@ -341,6 +364,34 @@ class cell
   envelope* next_message(const message_filter* filter) noexcept;
   envelope* scan(const message_filter& filter) noexcept;
   bool refill() noexcept;
+
+  // Messages that are in `extras_->mailbox`, see cell_mailbox.cpp.
+
+  bounded_mailbox* mailbox() const noexcept {
+    return traits_ & elsewhere ? extras_->mailbox.get() : nullptr;
+  }
+  bool push_plain(envelope* e) noexcept;
+  pushed push_elsewhere(envelope* e, bool exempt) noexcept;
+  void news_at_home() noexcept;
+  void settle(mailbox_rest& rest) noexcept;
+  envelope* take_elsewhere(const message_filter* filter) noexcept;
+  void send_away() noexcept;
+  void trace(trace_event::kind what, envelope* e) noexcept;
+  void trace_done() noexcept;
+  /// Also of those in the lane. Strand.
+  std::size_t count_messages() noexcept;
+  bool has_messages() const noexcept;
+
+  /// Into `inbox_`. Looks now and then how many there are.
+  void received(std::uint32_t count) noexcept {
+    const std::uint32_t before = std::exchange(received_, received_ + count);
+    if ((before ^ received_) >= crowd_stride) [[unlikely]]
+      check_crowd();
+  }
+  static constexpr std::uint32_t crowd_stride = 256;
+  static constexpr std::uint32_t remote_stride = 4096;
+  void check_crowd() noexcept;
+  void look_at_crowd() noexcept;
   bool children_ended() noexcept;
   void limit_children() noexcept;
   void children_late() noexcept;
@@ -407,6 +458,8 @@ class cell
   static void child_ended_arrives(cell& parent, system_node& n) noexcept;
   static constexpr std::uint8_t policy_bits = 3;
   static constexpr std::uint8_t own_stop_timeout = 4;
+  /// Its messages are in `extras_->mailbox`, and none in the cell.
+  static constexpr std::uint8_t elsewhere = 8;
 
   // Small things stand where the lanes leave room: a million idle actors are
   // to be light.
@@ -429,8 +482,8 @@ class cell
   std::atomic<std::uint8_t> wakes{0};
 
  private:
-  /// Set before anybody else knows the cell: `restart_policy`, and whether it
-  /// has a `stop_timeout` of its own.
+  /// Set before anybody else knows the cell: `restart_policy`, whether it has
+  /// a `stop_timeout` of its own, and a mailbox apart.
   std::uint8_t traits_ = 0;
   /// It has had a child, so its stop has no limit of its own. Read by the
   /// parent.
@@ -443,7 +496,9 @@ class cell
   bool told_to_stop_ : 1 = false;
   bool end_seen_ : 1 = false;
   std::uint32_t throughput_;
-  std::uint32_t children_made_ = 0;
+  /// How many messages have come into `inbox_`, modulo 2^32. Those taken, as
+  /// `handled_` has it, are gone.
+  std::uint32_t received_ = 0;
   /// Messages taken, and those that this turn may still take.
   std::uint64_t handled_ = 0;
 

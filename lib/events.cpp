@@ -30,6 +30,8 @@ std::string dead_letter::to_string() const {
       return line + ": there is no recipient";
     case reason::failed:
       return line + ", which failed by it";
+    case reason::mailbox_full:
+      return line + ", whose mailbox is full";
   }
   return line;
 }
@@ -58,6 +60,8 @@ std::string_view to_string(lifecycle_event::kind value) noexcept {
       return "abandoned";
     case lifecycle_event::kind::dead_letter:
       return "dead letter";
+    case lifecycle_event::kind::crowded:
+      return "crowded";
   }
   return "?";
 }
@@ -119,6 +123,9 @@ std::string lifecycle_event::to_string() const {
     case kind::abandoned:
       return line + ": a kill" + describe_place(*this) +
              " left over; nobody waits for it any more";
+    case kind::crowded:
+      return line + " is behind: " + std::to_string(queued) +
+             " messages wait for it";
     case kind::dead_letter:
       break;
   }
@@ -146,11 +153,12 @@ bool log_limit::allows(std::size_t& silent) noexcept {
 event_stream::event_stream(system_core& core, std::size_t letters_per_second,
                            std::size_t failures_per_second, bool silent)
     : core_{&core},
+      silent_{silent},
       letters_logged_{letters_per_second},
       failures_logged_{failures_per_second} {
   if (silent) return;
   (void)subscribe(bit(kind::failed) | bit(kind::late) | bit(kind::abandoned) |
-                      bit(kind::dead_letter),
+                      bit(kind::dead_letter) | bit(kind::crowded),
                   [this](const lifecycle_event& e) {
                     log(e);
                     return true;
@@ -158,12 +166,23 @@ event_stream::event_stream(system_core& core, std::size_t letters_per_second,
   keeps_messages_ = false;
 }
 
+namespace {
+
+/// This thread hands out an event.
+constinit thread_local bool handing_out = false;
+
+}  // namespace
+
 void event_stream::publish(const lifecycle_event& e) noexcept {
   std::shared_ptr<const list> subscribers;
   {
     std::lock_guard lock{mutex_};
     subscribers = subscribers_;
   }
+  struct until_return {
+    const bool before = std::exchange(handing_out, true);
+    ~until_return() { handing_out = before; }
+  } guard;
   for (const subscriber& s : *subscribers) {
     if (!(s.kinds & bit(e.what))) continue;
     try {
@@ -199,7 +218,12 @@ void event_stream::undelivered(envelope* e, cell_base* recipient,
       owner->e = std::exchange(message.e, nullptr);
       event.letter->value = {std::move(owner), e->type->payload(e)};
     }
-    publish(event);
+    // What subscribers have no room for would make letters without end.
+    if (handing_out && why == dead_letter::reason::mailbox_full) {
+      if (!silent_) log(event);
+    } else {
+      publish(event);
+    }
   } catch (...) {
     // Out of memory: the count has it.
   }
@@ -220,13 +244,13 @@ void event_stream::log(const lifecycle_event& e) {
 }
 
 void event_stream::set(std::shared_ptr<const list> subscribers) noexcept {
-  std::uint8_t wanted = 0;
+  mask wanted = 0;
   for (const subscriber& s : *subscribers) wanted |= s.kinds;
   wanted_.store(wanted, std::memory_order_relaxed);
   subscribers_ = std::move(subscribers);
 }
 
-std::uint64_t event_stream::subscribe(std::uint8_t kinds, function f) {
+std::uint64_t event_stream::subscribe(mask kinds, function f) {
   std::lock_guard lock{mutex_};
   auto copy = std::make_shared<list>(*subscribers_);
   copy->push_back({++last_id_, kinds, std::move(f)});
@@ -258,6 +282,9 @@ void complain_of_null_ref() noexcept {
 
 void report_undelivered(cell_base* to, envelope* message,
                         dead_letter::reason why) noexcept {
+  const errc tell = why == dead_letter::reason::mailbox_full
+                        ? errc::mailbox_full
+                        : errc::actor_stopped;
   // Of a question the asker is told, and nobody else need be.
   if (!message->type->slot(message)) {
     system_core* core = to               ? &to_cell(*to).core()
@@ -265,12 +292,12 @@ void report_undelivered(cell_base* to, envelope* message,
                                          : nullptr;
     if (!core && here.home) core = &here.home->core();
     if (core) {
-      core->events().undelivered(message, to, why, errc::actor_stopped);
+      core->events().undelivered(message, to, why, tell);
       return;
     }
     complain_of_null_ref();
   }
-  message->type->drop(message, errc::actor_stopped);
+  message->type->drop(message, tell);
 }
 
 }  // namespace detail

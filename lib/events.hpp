@@ -59,18 +59,19 @@ class event_stream {
     return dead_letters_.load(std::memory_order_relaxed);
   }
 
-  static constexpr std::uint8_t bit(kind k) noexcept {
-    return static_cast<std::uint8_t>(1u << static_cast<unsigned>(k));
+  using mask = std::uint16_t;
+  static constexpr mask bit(kind k) noexcept {
+    return static_cast<mask>(1u << static_cast<unsigned>(k));
   }
-  static constexpr std::uint8_t all = 0x7f;
+  static constexpr mask all = 0xffff;
   /// `kinds`: their bits.
-  std::uint64_t subscribe(std::uint8_t kinds, function f);
+  std::uint64_t subscribe(mask kinds, function f);
   void unsubscribe(std::uint64_t id) noexcept;
 
  private:
   struct subscriber {
     std::uint64_t id;
-    std::uint8_t kinds;
+    mask kinds;
     function f;
   };
   using list = std::vector<subscriber>;
@@ -79,7 +80,8 @@ class event_stream {
   void log(const lifecycle_event& e);
 
   system_core* core_;
-  std::atomic<std::uint8_t> wanted_{0};
+  const bool silent_;
+  std::atomic<mask> wanted_{0};
   /// Whether anybody but the log listens, which needs no message.
   std::atomic<bool> keeps_messages_{false};
   std::atomic<std::uint64_t> dead_letters_{0};

@@ -18,6 +18,7 @@ namespace actors::detail {
 ///   closed [+ any]    nothing more is taken; what was in it still is
 ///
 ///   producer   0 | asleep | node  -> node      (CAS; closed: refused)
+///              asleep             -> 0         (nudge; the message is elsewhere)
 ///   consumer   node               -> 0         (take_all)
 ///              0                  -> asleep    (sleep; fails on node, and
 ///                                               not while a wake is owed)
@@ -44,8 +45,22 @@ class lane {
     }
   }
 
-  /// Consumer: all nodes, oldest first; `last` is the newest.
-  Node* take_all(Node*& last) noexcept {
+  /// A producer whose message is not in here, while nobody closes the lane and
+  /// the consumer does not go to sleep: has it look. True: it slept, and is
+  /// owed a wake.
+  bool nudge() noexcept {
+    std::uintptr_t v = word_.load(std::memory_order_relaxed);
+    while (v & asleep_bit)
+      if (word_.compare_exchange_weak(v, v & ~asleep_bit,
+                                      std::memory_order_acq_rel,
+                                      std::memory_order_relaxed))
+        return true;
+    return false;
+  }
+
+  /// Consumer: all nodes, oldest first; `last` is the newest, `count` how many.
+  Node* take_all(Node*& last, std::uint32_t& count) noexcept {
+    count = 0;
     if (!has_nodes()) return nullptr;
     std::uintptr_t v = word_.fetch_and(closed_bit, std::memory_order_acq_rel);
     Node* newest = pointer(v);
@@ -56,6 +71,7 @@ class lane {
       newest->next = list;
       list = newest;
       newest = older;
+      ++count;
     }
     return list;
   }

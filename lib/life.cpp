@@ -20,6 +20,7 @@ namespace actors::detail {
 void cell::stop_requested(bool drain) noexcept {
   close();
   end_timers();
+  send_away();
   // What has failed handles nothing any more.
   if (renewal_ != renewal::no) {
     drain = false;
@@ -45,6 +46,7 @@ void cell::kill_requested() noexcept {
   end_renewal();
   close();
   end_timers();
+  send_away();
   if (body_ended_) kill_children();
 }
 
@@ -55,7 +57,7 @@ bool cell::step_stop() noexcept {
     const bool takes_none = receiver_ && receiver_->type->filter &&
                             receiver_->type->filter->count == 0;
     if (in_handler_) return false;
-    if (!takes_none && (!inbox_.empty() || user_.has_nodes())) {
+    if (!takes_none && has_messages()) {
       if (!receiver_ || !receiver_->type->filter) return false;
       // Selective: what it does not want now is left over.
       if (budget_ == 0) return false;
@@ -257,9 +259,7 @@ void cell::report_late(lifecycle_event::kind what) noexcept {
   lifecycle_event event;
   event.what = what;
   event.who = any_actor_ref{cell_ptr{this}};
-  event.queued = extras().left;
-  if (refill()) looked_ = false;
-  for (envelope* e = inbox_.front(); e; e = e->next) ++event.queued;
+  event.queued = extras().left + count_messages();
   // Child tasks end before the body is told.
   const bool in_task =
       has_tasks() && !in_handler_ && (stop_ != stop_phase::told || body_ended_);
@@ -337,7 +337,7 @@ void cell::end_unstarted() noexcept {
   published_ = ended_ = started_ = body_ended_ = true;
   type_->destroy(holder_of(*this));
   leave_name();
-  user_.close();
+  close();
   system_.woken();
   (void)system_.close_if_empty();
   release();
@@ -387,9 +387,10 @@ void cell::child_ended(cell& child) noexcept {
   child.release();
 }
 
-std::uint32_t cell::next_child_number() noexcept {
-  if (++children_made_ == 0) ++children_made_;
-  return children_made_;
+std::uint32_t cell::next_child_number() {
+  std::uint32_t& made = extras().children_made;
+  if (++made == 0) ++made;
+  return made;
 }
 
 result<void> cell::how_started() const {

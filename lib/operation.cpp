@@ -49,8 +49,10 @@ bool operation_base::start(fiber& f, std::coroutine_handle<> frame) {
     return false;
   }
   if (!target_) return refuse(errc::actor_stopped);
-  if (target_.get() == &c && !state_->type->ends_at_once && c.blocked_by(f))
-    return refuse(errc::would_deadlock);
+  if (target_.get() == &c && c.blocked_by(f)) {
+    if (!state_->type->is_send) return refuse(errc::would_deadlock);
+    state_->may_not_wait = true;
+  }
 
   fiber_ = &f;
   waiter = frame;

@@ -124,6 +124,8 @@ struct thread_state {
   /// A handler of Asio runs in the cell's turn, and no fiber has been resumed
   /// by it.
   bool at_top = false;
+  /// Messages for actors of other threads that had some already.
+  std::uint32_t pushes = 0;
   /// The cell that runs on it now, or null, and how many turns there have been.
   /// Written by this thread, read by who waits for the system's end.
   std::atomic<cell*> current{nullptr};

@@ -228,9 +228,7 @@ actor_snapshot cell::snapshot() noexcept {
   s.where = at.where;
   if (main_.hand) s.message = main_.hand->type->message->info;
   if (at.hand) s.message = at.hand->type->message->info;
-  // What is moved out of the lane wakes nobody any more.
-  if (refill()) looked_ = false;
-  for (envelope* e = inbox_.front(); e; e = e->next) ++s.queued;
+  s.queued = count_messages();
   if (extras_) {
     s.restarts = extras_->restarts;
     for (child_task_base* t = extras_->tasks; t; t = t->next_task) ++s.tasks;

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <stdexcept>
 #include <utility>
 
 #include "actors/error.hpp"
 #include "cell.hpp"
+#include "names.hpp"
 #include "scheduler.hpp"
 #include "system_core.hpp"
 
@@ -28,6 +30,14 @@ std::size_t block_size(const actor_type& type) {
   const std::size_t align = std::max(type.align, alignof(cell));
   const std::size_t size = holder_offset(type) + type.size + spare;
   return (size + align - 1) / align * align;
+}
+
+void check_mailbox(const mailbox& kind, const actor_type& type) {
+  for (const mailbox_limit& l : kind.limits())
+    if (l.type && !type.accepts->accepts(l.type))
+      throw std::invalid_argument("the mailbox has a limit for " +
+                                  type_name(*l.type->info) +
+                                  ", which the actor does not take");
 }
 
 }  // namespace
@@ -56,7 +66,10 @@ cell& create_cell(system_core& core, cell* parent, const actor_type& type,
                   const spawn_options* options) {
   if (parent && parent->stopping())
     throw_error(make_error_code(errc::actor_stopped));
-  if (options) check_options(*options);
+  if (options) {
+    check_options(*options);
+    check_mailbox(options->mailbox, type);
+  }
   if (options && options->restart && type.once &&
       *options->restart != restart_policy::never)
     throw std::invalid_argument(
@@ -64,6 +77,9 @@ cell& create_cell(system_core& core, cell* parent, const actor_type& type,
         "incarnation: restart can only be never");
   cell& above = parent ? *parent : core.guardian();
   scheduler& home = core.place(parent, options);
+  std::uint32_t number = 0;
+  if (!options || options->name.empty())
+    number = parent ? parent->next_child_number() : core.next_number();
   void* memory = allocate(block_size(type));
   cell* c = ::new (memory) cell(home, type);
   above.add_ref();
@@ -74,18 +90,24 @@ cell& create_cell(system_core& core, cell* parent, const actor_type& type,
                                               : restart_policy::transient);
   if (options && options->stop_timeout) traits |= cell::own_stop_timeout;
   c->traits_ = traits;
-  if (!options || options->name.empty())
-    c->number_ = parent ? parent->next_child_number() : core.next_number();
-  if (options) {
-    try {
-      if (!options->name.empty()) c->extras().name = options->name;
-      if (options->stop_timeout)
-        c->extras().stop_timeout = options->stop_timeout;
-      if (!options->name.empty()) c->extras().place = core.names().reserve(*c);
-    } catch (...) {
-      discard(*c);
-      throw;
+  c->number_ = number;
+  try {
+    if (options && !options->name.empty()) c->extras().name = options->name;
+    if (options && options->stop_timeout)
+      c->extras().stop_timeout = options->stop_timeout;
+    const bool limited = options && !options->mailbox.limits().empty();
+    if (limited || core.traces()) {
+      c->extras().mailbox = std::make_unique<bounded_mailbox>(
+          limited ? options->mailbox : mailbox{}, c->user_);
+      c->traits_ |= cell::elsewhere;
     }
+    if (options && !options->name.empty())
+      c->extras().place = core.names().reserve(*c);
+  } catch (...) {
+    discard(*c);
+    throw;
+  }
+  if (options) {
     if (options->throughput)
       c->throughput_ = static_cast<std::uint32_t>(*options->throughput);
   }

@@ -158,6 +158,19 @@ void system_core::log(std::string_view line) const noexcept {
   }
 }
 
+void system_core::trace(const trace_event& e) noexcept {
+  static thread_local bool tracing = false;
+  if (std::exchange(tracing, true)) return;
+  try {
+    options_.trace(e);
+  } catch (...) {
+    if (!trace_threw_.exchange(true, std::memory_order_relaxed))
+      log("trace threw, and this is said once: " +
+          describe(std::current_exception()));
+  }
+  tracing = false;
+}
+
 double system_core::random() noexcept {
   static thread_local std::minstd_rand numbers{std::random_device{}()};
   return std::generate_canonical<double, 24>(numbers);
@@ -414,8 +427,16 @@ using detail::event_stream;
 /// has ended.
 template <class M>
 bool give(const actor_ref<M>& to, const M& m) {
+  using detail::pushed;
   auto* e = detail::make_node<detail::told<M>>(m);
-  if (to && detail::enqueue(*to.cell().get(), e)) return true;
+  const pushed how =
+      to ? detail::enqueue(*to.cell().get(), e) : pushed::closed;
+  if (how == pushed::in) return true;
+  if (how == pushed::full) {
+    detail::report_undelivered(to.cell().get(), e,
+                               dead_letter::reason::mailbox_full);
+    return true;
+  }
   e->type->drop(e, errc::actor_stopped);
   return false;
 }

@@ -84,6 +84,9 @@ class system_core {
     return draining_.load(std::memory_order_relaxed);
   }
   void log(std::string_view line) const noexcept;
+  /// Whether each message is to be given to `trace`.
+  bool traces() const noexcept { return bool{options_.trace}; }
+  void trace(const trace_event& e) noexcept;
   /// An actor has failed; what comes of it is an event. For the test kit.
   virtual void report_failure(cell&, const std::exception_ptr&) noexcept {}
   /// Between 0 and 1.
@@ -180,6 +183,8 @@ class system_core {
   std::atomic<std::uint32_t> numbers_{0};
   std::atomic<std::uint32_t> turn_{0};
   std::atomic<bool> draining_{false};
+  /// It has thrown, and the log says so.
+  std::atomic<bool> trace_threw_{false};
   /// How many are inside; `locked` when nobody may enter any more.
   std::atomic<std::uint32_t> visitors_{0};
   static constexpr std::uint32_t locked = std::uint32_t{1} << 31;

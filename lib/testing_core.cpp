@@ -420,9 +420,7 @@ std::string cell_inspector::describe(cell& c) {
   if (tasks != 0) text += ", " + std::to_string(tasks) + " child tasks";
   if (at.hand)
     text += ", with a " + type_name(*at.hand->type->message->info) + " in hand";
-  std::size_t queued = 0;
-  c.refill();
-  for (envelope* e = c.inbox_.front(); e; e = e->next) ++queued;
+  const std::size_t queued = c.count_messages();
   text += ", " + std::to_string(queued) +
           (queued == 1 ? " message" : " messages") + " queued";
   // Where nothing can go on this is a bug of the runtime: a wake was lost.

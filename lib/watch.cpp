@@ -153,7 +153,7 @@ void cell::watched_ended(watch& w) noexcept {
     if (w.finish) w.finish(e, w.why);
     leave_watch(w);
     // By the lane of messages, behind what the actor told before.
-    if (!push_user(e)) e->type->drop(e, errc::actor_stopped);
+    if (push_exempt(e) != pushed::in) e->type->drop(e, errc::actor_stopped);
   }
   w.release();
 }

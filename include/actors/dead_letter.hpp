@@ -26,6 +26,10 @@ struct dead_letter {
     /// The recipient failed while it handled the message, perhaps in part. It
     /// is not given to the next incarnation, which might fail by it, too.
     failed,
+    /// The recipient's mailbox is bounded, and had no room for it, or for it
+    /// any more. One that comes about while an event is handed out is counted
+    /// and logged, but not handed out: that could go on for ever.
+    mailbox_full,
   };
 
   /// The type of the message.

@@ -20,12 +20,14 @@ class reply_to;
 class exit_reason;
 class failure;
 class failures;
+class mailbox;
 struct actor_snapshot;
 struct dead_letter;
 struct ended;
 struct lifecycle_event;
 struct spawn_options;
 struct system_options;
+struct trace_event;
 
 namespace detail {
 class cell;

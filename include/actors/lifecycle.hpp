@@ -40,6 +40,11 @@ struct lifecycle_event {
     abandoned,
     /// A message to it was not handled: `letter`.
     dead_letter,
+    /// Messages come faster than it handles them: an unbounded mailbox has
+    /// grown to 10,000, 20,000, 40,000, …: `queued`. Again when it had fallen
+    /// below half of that. Looked at with every 256th message, from other
+    /// threads with every 4,096th.
+    crowded,
   };
 
   kind what = kind::started;

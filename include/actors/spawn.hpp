@@ -17,6 +17,7 @@
 #include "actors/directive.hpp"
 #include "actors/dispatcher.hpp"
 #include "actors/fwd.hpp"
+#include "actors/mailbox.hpp"
 #include "actors/ref.hpp"
 #include "actors/task.hpp"
 
@@ -40,6 +41,8 @@ struct spawn_options {
   /// Messages handled in a row before others get their turn; at least 1.
   /// Default: the system's.
   std::optional<std::size_t> throughput = {};
+  /// How many messages may wait for it. Default: any number.
+  actors::mailbox mailbox = {};
 };
 
 /// Names, in a compile error, a callable whose first parameter is no

@@ -30,6 +30,7 @@
 #include "actors/spawn.hpp"
 #include "actors/supervision.hpp"
 #include "actors/task.hpp"
+#include "actors/trace.hpp"
 
 namespace actors {
 
@@ -66,6 +67,11 @@ struct system_options {
   /// `io.run()` and `run()` throw the error when it has ended.
   std::function<void(const any_actor_ref& child, std::exception_ptr error)>
       on_failure = {};
+  /// Called for each message of each actor, when it is told, taken and done:
+  /// see `trace_event`. On any thread; it must not throw. What it tells actors
+  /// itself is not traced. Messages are several times as slow with it, and as
+  /// fast as ever without.
+  std::function<void(const trace_event&)> trace = {};
 };
 
 /// Names, in a compile error, what a system is to be a guest on: an

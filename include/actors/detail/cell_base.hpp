@@ -10,6 +10,7 @@
 
 namespace actors::detail {
 
+struct ask_state;
 struct envelope;
 
 /// The public face of a cell (`lib/cell.hpp`), the fixed part of an actor.
@@ -36,9 +37,21 @@ class cell_base {
   void destroy() noexcept;
 };
 
-/// Puts a message in the mailbox. False when it is closed; the caller keeps
-/// the envelope then. Any thread.
-bool enqueue(cell_base& to, envelope* message) noexcept;
+/// What becomes of a message that is put in a mailbox. But for `in` the caller
+/// keeps it.
+enum class pushed : unsigned char {
+  /// A question may wait for room.
+  in,
+  closed,
+  full,
+};
+
+/// Puts a message in the mailbox. Any thread.
+pushed enqueue(cell_base& to, envelope* message) noexcept;
+
+/// The same for a sender that waits until it is in, and gets the answer. False
+/// when the mailbox is closed; the caller keeps both then. Any thread.
+bool enqueue_sent(cell_base& to, envelope* message, ask_state& sender) noexcept;
 
 /// `enqueue`, or a dead letter. `to` may be null. Any thread.
 void tell(cell_base* to, envelope* message) noexcept;

@@ -127,8 +127,9 @@ struct ask_type {
   /// Answers with an error, for whoever has taken the slot and does not know
   /// its type.
   void (*fail)(ask_state&, errc why) noexcept;
-  /// `submit` answers, or nobody: an actor may wait for itself.
-  bool ends_at_once = false;
+  /// It waits for a place in a mailbox, and for nothing that the actor does
+  /// with it: where there is room, an actor may wait for itself.
+  bool is_send = false;
 };
 
 /// Where the two sides of a question meet. It lives in the question's own
@@ -159,6 +160,8 @@ struct ask_state : system_node {
   /// The payload has an owner (the handler) apart from the slot's. Written
   /// before the slot leaves the strand, so that `deliver` publishes it.
   bool split = false;
+  /// Of a `send` to oneself: there is nobody else to make room.
+  bool may_not_wait = false;
   /// With `split`: owners of the node, the handler's side and the slot's.
   std::atomic<std::uint8_t> holders{0};
   const ask_type* type;
@@ -268,7 +271,10 @@ struct asked final : envelope, reply_state<reply_of_t<M>> {
     return of(e)->asker_cell;
   }
   static bool submit(ask_state& s, cell_base& to) noexcept {
-    return enqueue(to, static_cast<asked*>(&s));
+    auto* self = static_cast<asked*>(&s);
+    const pushed how = enqueue(to, self);
+    if (how == pushed::full) drop(self, errc::mailbox_full);
+    return how != pushed::closed;
   }
   static void free(ask_state& s) noexcept {
     destroy_and_free(static_cast<asked*>(&s));
@@ -299,10 +305,11 @@ struct sending final : reply_state<void> {
 
   static bool submit(ask_state& s, cell_base& to) noexcept {
     auto& self = static_cast<sending&>(s);
-    if (!enqueue(to, self.message)) return false;
-    self.message = nullptr;
-    self.answer({});
-    return true;
+    // Of one that waits, the state may be gone before this returns.
+    told<M>* const m = std::exchange(self.message, nullptr);
+    if (enqueue_sent(to, m, s)) return true;
+    self.message = m;
+    return false;
   }
   static void free(ask_state& s) noexcept {
     destroy_and_free(static_cast<sending*>(&s));
