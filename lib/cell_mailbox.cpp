@@ -119,6 +119,7 @@ envelope* cell::take_elsewhere(const message_filter* filter) noexcept {
   mailbox_rest rest;
   envelope* const e = m.take(filter, rest);
   settle(rest);
+  if (extras_->crowded_at != 0) check_crowd();
   if (e && core().traces()) {
     m.in_hand = e->type->message->info;
     m.in_hand_from = cell_ptr{e->type->sender(e)};
