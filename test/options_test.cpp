@@ -2,8 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -156,6 +160,61 @@ TEST_SUITE("options") {
       co_return elsewhere;
     });
     CHECK(apart == 2);
+  }
+
+  TEST_CASE("all lines go to the log, and nothing to standard error") {
+    std::fflush(stderr);
+    const int before = ::dup(2);
+    std::FILE* const file = std::tmpfile();
+    REQUIRE(file);
+    ::dup2(::fileno(file), 2);
+    support::log_lines lines;
+    {
+      const support::at_exit restore{[&] {
+        std::fflush(stderr);
+        ::dup2(before, 2);
+        ::close(before);
+      }};
+      system_options options;
+      options.threads = 1;
+      options.log = lines.sink();
+      options.on_failure = [](const actors::any_actor_ref&,
+                              const std::exception_ptr&) {
+        throw std::runtime_error{"not here"};
+      };
+      options.trace = [](const actors::trace_event&) {
+        throw std::runtime_error{"nor here"};
+      };
+      actors::actor_system system{options};
+      auto slow = system.spawn(
+          {.name = "slow", .stop_timeout = 1ms}, [](context<int> self) -> task<> {
+            self.supervise(actors::one_for_one{
+                .decide = {actors::on<std::exception>(
+                    actors::directive::escalate)}});
+            for (int i = 0; i != 10'000; ++i) self.ref().tell(i);
+            co_await self.receive([](int) {});
+            co_await actors::as_result(self.sleep_for(1h));
+            co_await self.sleep_for(1h);
+          });
+      slow.started().get();
+      slow.stop();
+      slow.stopped().get();
+      slow.tell(1);
+      auto bad = system.spawn_once([](context<>) -> task<> {
+        throw std::runtime_error{"broken"};
+        co_return;
+      });
+      bad.stopped().get();
+    }
+    CHECK(std::ftell(file) <= 0);
+    std::fseek(file, 0, SEEK_END);
+    CHECK(std::ftell(file) == 0);
+    std::fclose(file);
+    CHECK(lines.find("dead letter") != "");
+    CHECK(lines.find("broken") != "");
+    CHECK(lines.find("takes too long") != "");
+    CHECK(lines.find("is behind") != "");
+    CHECK(lines.find("trace threw") != "");
   }
 
   TEST_CASE("a log that throws does no harm") {
