@@ -46,10 +46,9 @@ constexpr std::size_t stride = 256;
 
 /// Whether nobody waits for it any more.
 bool has_left(const mailbox_waiter& w) noexcept {
-  const ask_state* s =
-      w.sender ? w.sender : w.message->type->slot(w.message);
-  return s && s->outcome.load(std::memory_order_acquire) ==
-                  ask_state::abandoned;
+  const ask_state* s = w.sender ? w.sender : w.message->type->slot(w.message);
+  return s &&
+         s->outcome.load(std::memory_order_acquire) == ask_state::abandoned;
 }
 
 /// The sender's message goes in, unless the sender has left.

@@ -392,8 +392,7 @@ bool cell::take_system() noexcept {
   // What has come from afar takes its turn: nodes of this thread may never
   // run out.
   system_node* last = nullptr;
-  std::uint32_t count;
-  if (system_node* list = system_.take_all(last, count))
+  if (system_node* list = system_.take_all(last))
     local_system_.append(list, last);
   if (local_system_.empty()) return false;
   system_node* n = local_system_.pop();

@@ -49,8 +49,8 @@ pushed cell::push_elsewhere(envelope* e, bool exempt) noexcept {
   if (core().traces()) trace(e->type->slot(e) ? kind::asked : kind::told, e);
   const bool at_home = here.home == home_;
   mailbox_rest rest;
-  const auto how = mailbox()->push(
-      e, {.exempt = exempt, .at_home = at_home}, rest);
+  const auto how =
+      mailbox()->push(e, {.exempt = exempt, .at_home = at_home}, rest);
   if (how == bounded_mailbox::entered::in && at_home) news_at_home();
   settle(rest);
   switch (how) {
@@ -163,8 +163,8 @@ void cell::trace_done() noexcept {
   bounded_mailbox& m = *mailbox();
   const std::type_info* const message = std::exchange(m.in_hand, nullptr);
   if (!message) return;
-  core().trace({trace_event::kind::done, any_actor_ref{cell_ptr{this}},
-                message, any_actor_ref{std::exchange(m.in_hand_from, {})},
+  core().trace({trace_event::kind::done, any_actor_ref{cell_ptr{this}}, message,
+                any_actor_ref{std::exchange(m.in_hand_from, {})},
                 home_->now()});
 }
 

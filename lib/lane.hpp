@@ -18,7 +18,8 @@ namespace actors::detail {
 ///   closed [+ any]    nothing more is taken; what was in it still is
 ///
 ///   producer   0 | asleep | node  -> node      (CAS; closed: refused)
-///              asleep             -> 0         (nudge; the message is elsewhere)
+///              asleep             -> 0         (nudge; the message is
+///              elsewhere)
 ///   consumer   node               -> 0         (take_all)
 ///              0                  -> asleep    (sleep; fails on node, and
 ///                                               not while a wake is owed)
@@ -58,6 +59,10 @@ class lane {
     return false;
   }
 
+  Node* take_all(Node*& last) noexcept {
+    std::uint32_t count;
+    return take_all(last, count);
+  }
   /// Consumer: all nodes, oldest first; `last` is the newest, `count` how many.
   Node* take_all(Node*& last, std::uint32_t& count) noexcept {
     count = 0;

@@ -429,8 +429,7 @@ template <class M>
 bool give(const actor_ref<M>& to, const M& m) {
   using detail::pushed;
   auto* e = detail::make_node<detail::told<M>>(m);
-  const pushed how =
-      to ? detail::enqueue(*to.cell().get(), e) : pushed::closed;
+  const pushed how = to ? detail::enqueue(*to.cell().get(), e) : pushed::closed;
   if (how == pushed::in) return true;
   if (how == pushed::full) {
     detail::report_undelivered(to.cell().get(), e,

@@ -151,6 +151,26 @@ TEST_SUITE("lane") {
     CHECK(l.close_if_empty());
   }
 
+  TEST_CASE("a nudge wakes a sleeper without a node, once") {
+    lane l;
+    CHECK(!l.nudge());  // awake: it looks anyhow
+    CHECK(l.sleep());
+    CHECK(l.nudge());
+    CHECK(l.owes());
+    CHECK(!l.nudge());
+    CHECK(!l.asleep());
+    CHECK(l.sleep());  // the wake is on its way
+    CHECK(l.owes());
+    l.woken();
+    CHECK(!l.owes());
+    CHECK(l.sleep());
+    CHECK(l.asleep());
+    CHECK(l.nudge());
+    l.close();
+    CHECK(l.owes());
+    CHECK(!l.nudge());
+  }
+
   TEST_CASE("a producer on the consumer's thread passes an empty lane only") {
     lane l;
     node a{1};

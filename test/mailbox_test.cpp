@@ -139,7 +139,6 @@ struct fixture {
   consumer_ref to;
 };
 
-
 // --- whatever happens, each message has one end ------------------------------
 
 struct item {
@@ -163,7 +162,9 @@ class ledger {
     bool ended = false;
     std::error_code end;
   };
-  void taken(int id) { with(id, [](entry& e) { ++e.taken; }); }
+  void taken(int id) {
+    with(id, [](entry& e) { ++e.taken; });
+  }
   void lost(const dead_letter& l) {
     const bool failed = l.why == dead_letter::reason::failed;
     const auto put = [&](entry& e) {
@@ -305,8 +306,7 @@ enum class ending { drain_last, stop, drain, kill, restart };
 void scenario(simulation& sim, run& r, overflow policy, ending how,
               bool by_type) {
   sim.system().on_dead_letter([&](const dead_letter& l) { r.book.lost(l); });
-  const auto to =
-      sim.spawn(with(kind_of(policy, by_type)), worker, &r, true);
+  const auto to = sim.spawn(with(kind_of(policy, by_type)), worker, &r, true);
   for (const manner m : manners) sim.spawn(sender, &r, to, m, 6);
   sim.advance(1ms * (sim.seed() % 7));
   for (std::uint64_t i = 0; i != sim.seed() % 11; ++i) sim.step();
@@ -348,18 +348,17 @@ TEST_SUITE("mailbox") {
     CHECK(message_of<std::invalid_argument>(
               [] { (void)mailbox::bounded(0, overflow::fail); }) ==
           "a mailbox has to have room for 1 to 1000000000 messages, not 0");
-    CHECK_THROWS_AS((void)mailbox::bounded(static_cast<std::size_t>(-1),
-                                           overflow::fail),
-                    std::invalid_argument);
+    CHECK_THROWS_AS(
+        (void)mailbox::bounded(static_cast<std::size_t>(-1), overflow::fail),
+        std::invalid_argument);
     CHECK_THROWS_AS((void)mailbox::unbounded().limit<note>(0, overflow::wait),
                     std::invalid_argument);
   }
 
   TEST_CASE("a type has one limit") {
     const auto one = mailbox::unbounded().limit<note>(5, overflow::fail);
-    CHECK(contains(message_of<std::invalid_argument>([&] {
-                     (void)one.limit<note>(6, overflow::fail);
-                   }),
+    CHECK(contains(message_of<std::invalid_argument>(
+                       [&] { (void)one.limit<note>(6, overflow::fail); }),
                    "bounded::note has two"));
     CHECK(one.limit<quote>(1, overflow::wait).limits().size() == 2);
   }
@@ -374,8 +373,7 @@ TEST_SUITE("mailbox") {
     CHECK(contains(message_of<std::invalid_argument>(
                        [&] { (void)sim.spawn(with(kind), f); }),
                    "which the actor does not take"));
-    CHECK_THROWS_AS((void)sim.spawn_once(with(kind), f),
-                    std::invalid_argument);
+    CHECK_THROWS_AS((void)sim.spawn_once(with(kind), f), std::invalid_argument);
     // Nothing half made is left: the name is free, and nobody is there.
     for (const auto& s : sim.run(sim.system().snapshot()))
       CHECK(!contains(s.path, "consumer"));
@@ -464,7 +462,8 @@ TEST_SUITE("mailbox") {
     CHECK(f.lost.empty());
   }
 
-  TEST_CASE("who waits is told when the actor ends, and none is a dead letter") {
+  TEST_CASE(
+      "who waits is told when the actor ends, and none is a dead letter") {
     for (int how = 0; how != 3; ++how) {
       fixture f{mailbox::bounded(1, overflow::wait)};
       f.tell(1, 1);
@@ -579,8 +578,8 @@ TEST_SUITE("mailbox") {
   }
 
   TEST_CASE("who waits for room for its type lets others pass") {
-    fixture f{mailbox::bounded(4, overflow::wait)
-                  .limit<query>(1, overflow::wait)};
+    fixture f{
+        mailbox::bounded(4, overflow::wait).limit<query>(1, overflow::wait)};
     f.ask(1);
     f.ask(2);
     f.ask(3);
@@ -592,8 +591,8 @@ TEST_SUITE("mailbox") {
   }
 
   TEST_CASE("the policy of its type holds for one that has waited, too") {
-    fixture f{mailbox::bounded(2, overflow::wait)
-                  .limit<query>(1, overflow::fail)};
+    fixture f{
+        mailbox::bounded(2, overflow::wait).limit<query>(1, overflow::fail)};
     f.tell(1, 2);
     f.ask(1);
     f.ask(2);
@@ -623,8 +622,8 @@ TEST_SUITE("mailbox") {
             [&](const actors::ended&) { got.push_back(-1); })) {
         }
       };
-      auto options = with(mailbox::bounded(1, policy)
-                              .limit<actors::ended>(1, overflow::fail));
+      auto options = with(
+          mailbox::bounded(1, policy).limit<actors::ended>(1, overflow::fail));
       const auto to = sim.spawn(options, watcher, watched, gate.ref());
       to.tell(note{1});
       sim.run_until_idle();
@@ -668,11 +667,13 @@ TEST_SUITE("mailbox") {
         ends.push_back((co_await as_result(std::move(op))).error());
       }
       // A child task may wait: the body takes messages meanwhile.
-      auto t = self.spawn_task([](context<> c, actor_ref<note> me) -> task<> {
-        (void)c;
-        co_await me.send<note>(4);
-        co_await me.send<note>(5);
-      }, self.ref());
+      auto t = self.spawn_task(
+          [](context<> c, actor_ref<note> me) -> task<> {
+            (void)c;
+            co_await me.send<note>(4);
+            co_await me.send<note>(5);
+          },
+          self.ref());
       co_await self.receive([&](note m) { got.push_back(m.n); });
       co_await self.serve([&](note m) { got.push_back(m.n); });
     };
@@ -722,8 +723,7 @@ TEST_SUITE("mailbox") {
         co_await self.receive<quote>(
             [&](quote m) { got.push_back(100 + m.n); });
       while (co_await self.receive([&](note m) { got.push_back(m.n); },
-                                   [](quote) {},
-                                   [](query q) { return q.n; })) {
+                                   [](quote) {}, [](query q) { return q.n; })) {
       }
     };
     const auto to = sim.spawn(with(mailbox::bounded(4, overflow::drop_oldest)),
@@ -772,9 +772,8 @@ TEST_SUITE("mailbox") {
       sim.system().on_dead_letter(to);
     }
     sim.run_until_idle();
-    const auto nobody = sim.spawn([](context<note> self) -> task<> {
-      co_await self.until_stop();
-    });
+    const auto nobody = sim.spawn(
+        [](context<note> self) -> task<> { co_await self.until_stop(); });
     nobody.kill();
     sim.run_until_idle();
     const auto before = sim.system().dead_letter_count();
@@ -791,16 +790,15 @@ TEST_SUITE("mailbox") {
   TEST_CASE("the memory of a bounded mailbox is flat, whatever comes") {
     std::atomic<int> alive{0};
     using heavy = support::counted;
-    for (const overflow policy :
-         {overflow::fail, overflow::drop_newest, overflow::drop_oldest,
-          overflow::wait}) {
+    for (const overflow policy : {overflow::fail, overflow::drop_newest,
+                                  overflow::drop_oldest, overflow::wait}) {
       support::each_system([&](actors::actor_system& system) {
-        const auto to = system.spawn(
-            with(mailbox::bounded(100, policy)),
-            [](context<heavy> self) -> task<> {
-              while (co_await self.receive([](heavy&) {})) {
-              }
-            });
+        const auto to =
+            system.spawn(with(mailbox::bounded(100, policy)),
+                         [](context<heavy> self) -> task<> {
+                           while (co_await self.receive([](heavy&) {})) {
+                           }
+                         });
         int most = 0;
         for (int i = 0; i != (support::sanitized ? 20'000 : 200'000); ++i) {
           to.tell<heavy>(alive);
@@ -816,12 +814,10 @@ TEST_SUITE("mailbox") {
   }
 
   TEST_CASE("each message has one end, whatever happens") {
-    for (const overflow policy :
-         {overflow::fail, overflow::drop_newest, overflow::drop_oldest,
-          overflow::wait})
-      for (const ending how :
-           {ending::drain_last, ending::stop, ending::drain, ending::kill,
-            ending::restart})
+    for (const overflow policy : {overflow::fail, overflow::drop_newest,
+                                  overflow::drop_oldest, overflow::wait})
+      for (const ending how : {ending::drain_last, ending::stop, ending::drain,
+                               ending::kill, ending::restart})
         for (const bool by_type : {false, true}) {
           CAPTURE(static_cast<int>(policy));
           CAPTURE(static_cast<int>(how));
@@ -836,16 +832,14 @@ TEST_SUITE("mailbox") {
   }
 
   TEST_CASE("each message has one end, on threads") {
-    for (const overflow policy :
-         {overflow::fail, overflow::drop_newest, overflow::drop_oldest,
-          overflow::wait})
+    for (const overflow policy : {overflow::fail, overflow::drop_newest,
+                                  overflow::drop_oldest, overflow::wait})
       for (const ending how : {ending::drain_last, ending::kill}) {
         CAPTURE(static_cast<int>(policy));
         CAPTURE(static_cast<int>(how));
         run r;
         support::each_system([&](actors::actor_system& system) {
-          system.on_dead_letter(
-              [&](const dead_letter& l) { r.book.lost(l); });
+          system.on_dead_letter([&](const dead_letter& l) { r.book.lost(l); });
           const auto to =
               system.spawn(with(kind_of(policy, true)), worker, &r, false);
           const int count = support::sanitized ? 300 : 2'000;
@@ -857,11 +851,11 @@ TEST_SUITE("mailbox") {
           std::thread thread{[&] {
             for (int i = 0; i != count; ++i) {
               const int id = r.book.issue(ledger::way::sent);
-              r.book.ended(id, error_of([&] {
-                             to.send<item>(id, support::counted{r.alive})
-                                 .get(i % 7 == 0 ? duration{10us}
-                                                 : duration{1h});
-                           }));
+              r.book.ended(
+                  id, error_of([&] {
+                    to.send<item>(id, support::counted{r.alive})
+                        .get(i % 7 == 0 ? duration{10us} : duration{1h});
+                  }));
             }
           }};
           std::atomic<int> tokens{0};
@@ -893,19 +887,21 @@ TEST_SUITE("mailbox") {
         std::map<int, int> last;
         bool in_order = true;
         int count = 0;
-        const auto to = system.spawn(
-            with(mailbox::bounded(5, policy)), [&](context<note> self) -> task<> {
-              while (co_await self.receive([&](note m) {
-                int& before = last[m.n / 1'000'000];
-                in_order = in_order && m.n % 1'000'000 > before;
-                before = m.n % 1'000'000;
-                ++count;
-              })) {
-              }
-            });
+        const auto to =
+            system.spawn(with(mailbox::bounded(5, policy)),
+                         [&](context<note> self) -> task<> {
+                           while (co_await self.receive([&](note m) {
+                             int& before = last[m.n / 1'000'000];
+                             in_order = in_order && m.n % 1'000'000 > before;
+                             before = m.n % 1'000'000;
+                             ++count;
+                           })) {
+                           }
+                         });
         const auto sends = [](context<>, actor_ref<note> t, int who,
                               int n) -> task<> {
-          for (int i = 1; i <= n; ++i) co_await t.send<note>(who * 1'000'000 + i);
+          for (int i = 1; i <= n; ++i)
+            co_await t.send<note>(who * 1'000'000 + i);
         };
         const int n = support::sanitized ? 1'000 : 10'000;
         std::vector<actors::any_actor_ref> all;
@@ -930,9 +926,7 @@ TEST_SUITE("mailbox") {
       actors::actor_system system{io, options};
       const auto to = system.spawn(
           with(mailbox::bounded(1, overflow::wait)),
-          [](context<note> self) -> task<> {
-            co_await self.until_stop();
-          });
+          [](context<note> self) -> task<> { co_await self.until_stop(); });
       to.tell(note{1});
       to.send<note>(2)(asio::bind_executor(other, [&](std::error_code e) {
         end = e;
@@ -1016,11 +1010,10 @@ TEST_SUITE("mailbox") {
       const auto id = system.on_event([&](const lifecycle_event& e) {
         if (e.what == lifecycle_event::kind::crowded) crowded.set();
       });
-      const auto to =
-          system.spawn([](context<note> self) -> task<> {
-            co_await self.sleep_for(1h);
-            co_await self.until_stop();
-          });
+      const auto to = system.spawn([](context<note> self) -> task<> {
+        co_await self.sleep_for(1h);
+        co_await self.until_stop();
+      });
       for (int i = 0; i != 20'000; ++i) to.tell(note{i});
       crowded.wait();
       system.unsubscribe(id);

@@ -91,11 +91,10 @@ TEST_SUITE("trace") {
       if (e.who.path() == "/user/slow") seen[e.what].push_back(e.when);
     })};
     const auto start = sim.now();
-    const auto slow = sim.spawn(
-        {.name = "slow"}, [](context<note> self) -> task<> {
-          while (co_await self.receive([&](note) -> task<> {
-            co_await self.sleep_for(1s);
-          })) {
+    const auto slow =
+        sim.spawn({.name = "slow"}, [](context<note> self) -> task<> {
+          while (co_await self.receive(
+              [&](note) -> task<> { co_await self.sleep_for(1s); })) {
           }
         });
     slow.tell(note{1});
@@ -126,9 +125,8 @@ TEST_SUITE("trace") {
 
   TEST_CASE("a hook that throws is caught, and logged once") {
     support::log_lines lines;
-    auto options = with([](const trace_event&) {
-      throw std::runtime_error{"no disk"};
-    });
+    auto options =
+        with([](const trace_event&) { throw std::runtime_error{"no disk"}; });
     options.system.log = lines.sink();
     simulation sim{options};
     const auto to = sim.spawn(echo);
