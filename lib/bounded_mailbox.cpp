@@ -47,8 +47,7 @@ constexpr std::size_t stride = 256;
 /// Whether nobody waits for it any more.
 bool has_left(const mailbox_waiter& w) noexcept {
   const ask_state* s = w.sender ? w.sender : w.message->type->slot(w.message);
-  return s &&
-         s->outcome.load(std::memory_order_acquire) == ask_state::abandoned;
+  return s && s->gone();
 }
 
 /// The sender's message goes in, unless the sender has left.
@@ -56,8 +55,7 @@ bool claim(ask_state& sender) noexcept {
   auto& s = static_cast<reply_state<void>&>(sender);
   ::new (static_cast<void*>(&s.value)) result<void>{};
   s.has_value = true;
-  return s.outcome.exchange(ask_state::answered, std::memory_order_acq_rel) ==
-         ask_state::pending;
+  return s.win();
 }
 
 }  // namespace

@@ -49,6 +49,25 @@ cell_ptr sender_of(cell& c) noexcept {
   return cell_ptr{e ? e->type->sender(e) : nullptr};
 }
 
+namespace {
+
+const ask_state* question_in_hand(cell& c) noexcept {
+  envelope* e = message_in_hand(c);
+  return e && e->type->question ? e->type->question(e) : nullptr;
+}
+
+}  // namespace
+
+time_point deadline_of_hand(cell& c) noexcept {
+  const ask_state* q = question_in_hand(c);
+  return q ? q->deadline : never;
+}
+
+bool asker_gone(cell& c) noexcept {
+  const ask_state* q = question_in_hand(c);
+  return q && q->gone();
+}
+
 void throw_wrong_reply(const envelope* e) {
   const std::string name = type_name(*e->type->message->info);
   if (!e->type->reply)

@@ -70,8 +70,7 @@ struct latch_question final : reply_state<void> {
   static void free(ask_state& s) noexcept {
     destroy_and_free(static_cast<latch_question*>(&s));
   }
-  static constexpr ask_type type{&submit, &free, &reply_state<void>::fail,
-                                 true};
+  static constexpr ask_type type{&submit, &free, &reply_state<void>::fail};
 
   std::shared_ptr<latch> of;
 };

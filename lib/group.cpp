@@ -181,6 +181,13 @@ bool group::cancel_group(wait& w, fiber& f, cancellation how) noexcept {
   return true;
 }
 
+bool group::waits_for_each() const noexcept {
+  if (how_ == decided_by::end) return first_ == last_;
+  for (const group_member* m = first_; m; m = m->next_member)
+    if (!m->asks) return false;
+  return true;
+}
+
 const fiber& group::innermost(const fiber& f) noexcept {
   if (!f.waiting || f.waiting->cancel != &cancel_group) return f;
   const fiber* found = nullptr;

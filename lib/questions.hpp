@@ -13,9 +13,7 @@ namespace actors::detail {
 inline void add_question(std::vector<ask_state*>& to, ask_state& s) {
   if (to.size() == to.capacity())
     std::erase_if(to, [](ask_state* waiting) {
-      if (waiting->outcome.load(std::memory_order_acquire) !=
-          ask_state::abandoned)
-        return false;
+      if (!waiting->gone()) return false;
       waiting->leave();
       return true;
     });

@@ -110,9 +110,7 @@ cell_ptr registry::find(const std::string& path) {
 path_question* registry::take_abandoned() noexcept {
   path_question* list = nullptr;
   std::erase_if(waiting_, [&](const waiting::value_type& w) {
-    if (w.second->state->outcome.load(std::memory_order_acquire) !=
-        ask_state::abandoned)
-      return false;
+    if (!w.second->state->gone()) return false;
     w.second->next = std::exchange(list, w.second);
     return true;
   });

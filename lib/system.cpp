@@ -97,10 +97,25 @@ class system_core::signals
   system_core* core_;
 };
 
+namespace {
+
+bool looks_by_default(system_core::kind k) noexcept {
+#ifdef NDEBUG
+  return k == system_core::kind::manual;
+#else
+  (void)k;
+  return true;
+#endif
+}
+
+}  // namespace
+
 system_core::system_core(const system_options& options, kind k)
     : options_{options},
       throughput_{static_cast<std::uint32_t>(options.throughput)},
       kind_{k},
+      detects_deadlocks_{
+          options.detect_deadlocks.value_or(looks_by_default(k))},
       facade_{actor_system::view{}, this},
       events_{*this, options.dead_letters_logged_per_second,
               options.failures_logged_per_second,

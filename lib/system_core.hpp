@@ -79,6 +79,8 @@ class system_core {
   duration stop_timeout() const noexcept { return options_.stop_timeout; }
   duration kill_timeout() const noexcept { return options_.kill_timeout; }
   kind which() const noexcept { return kind_; }
+  /// Whether an ask that closes a cycle is to end at once.
+  bool detects_deadlocks() const noexcept { return detects_deadlocks_; }
   /// `/user` is being drained: children handle what they have.
   bool draining() const noexcept {
     return draining_.load(std::memory_order_relaxed);
@@ -174,6 +176,7 @@ class system_core {
   const system_options options_;
   const std::uint32_t throughput_;
   const kind kind_;
+  const bool detects_deadlocks_;
   actor_system facade_;
   event_stream events_;
   registry names_;

@@ -155,6 +155,21 @@ void hand_failed(fiber& f, bool whole) noexcept {
   f.whole = whole;
 }
 
+bool ended_with_asker(const fiber& f) noexcept {
+  if (!f.hand || !f.hand->type->question) return false;
+  const ask_state* q = f.hand->type->question(f.hand);
+  if (!q || !q->gone()) return false;
+  try {
+    throw;
+  } catch (const std::system_error& e) {
+    return e.code() == (q->how() == ask_state::expired
+                            ? make_error_code(errc::timed_out)
+                            : operation_aborted());
+  } catch (...) {
+    return false;
+  }
+}
+
 void drop_hand(fiber& f) noexcept {
   if (!f.hand) return;
   cell& c = *f.owner;

@@ -24,6 +24,7 @@
 #include "actors/reply_to.hpp"
 #include "actors/result.hpp"
 #include "actors/routing.hpp"
+#include "actors/shield.hpp"
 #include "actors/snapshot.hpp"
 #include "actors/spawn.hpp"
 #include "actors/supervision.hpp"

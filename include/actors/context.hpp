@@ -3,6 +3,7 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <exception>
 #include <optional>
 #include <stdexcept>
 #include <type_traits>
@@ -62,6 +63,13 @@ double random_for(cell& c) noexcept;
 /// when there is none.
 envelope* hand_of(cell& c);
 cell_ptr sender_of(cell& c) noexcept;
+/// When the asker of the message in hand gives up; `never` when it does not.
+time_point deadline_of_hand(cell& c) noexcept;
+/// Whether it has left.
+bool asker_gone(cell& c) noexcept;
+/// Of a question in hand that is to be handed on to an actor that waits for
+/// its answer itself: the error that says so. Null: it does not.
+std::exception_ptr check_forward(cell& c, envelope* e, cell_base* to);
 [[noreturn]] void throw_wrong_reply(const envelope* e);
 
 /// `self.sleep_for(d)`, `self.sleep_until(t)`
@@ -250,10 +258,36 @@ class context<> {
     return slot_for<type>(e).reply(type(std::forward<T>(value)));
   }
 
+  /// When the asker of the message in hand gives up, by the runtime's clock,
+  /// at the earliest: never later than it does. Nothing when it has given no
+  /// timeout and inherited none, when the message was told or has been handed
+  /// on, and without a message in hand. Still there when the reply slot has
+  /// been taken out. In a simulation askers that are no actors have none.
+  ///
+  /// An ask or a `send` that the handler of a question awaits inherits what is
+  /// left, unless `shield`ed: it ends with `errc::timed_out` when the asker
+  /// gives up, and with `operation_aborted` when it leaves otherwise, at once
+  /// and without being sent when it has left already. So on down the chain of
+  /// asks. Members of `when_all`, `with_tasks`… inherit as well; child tasks,
+  /// and what has been told to end and cleans up, inherit nothing. Nor does
+  /// what is asked after the answer.
+  std::optional<time_point> deadline() const noexcept {
+    const time_point due = detail::deadline_of_hand(cell());
+    if (due == detail::never) return std::nullopt;
+    return due;
+  }
+  /// Whether the asker of the message in hand does not wait any more: its
+  /// timeout has ended, or it was cancelled, stopped, killed. Once true it
+  /// stays so while the message is in hand. False where nobody asks, and when
+  /// the answer came first.
+  bool cancelled() const noexcept { return detail::asker_gone(cell()); }
+
   /// Hands a message on to `to`, with the asker and the sender of the message
-  /// in hand: whoever handles it there answers the asker. `m` has to have the
-  /// same reply type as the question in hand, or `std::logic_error`; so without
-  /// a message in hand.
+  /// in hand: whoever handles it there answers the asker, whose deadline goes
+  /// with it. `m` has to have the same reply type as the question in hand, or
+  /// `std::logic_error`; so without a message in hand. Where cycles of asks are
+  /// looked for and `to` waits for the answer itself, the asker gets
+  /// `errc::would_deadlock`.
   template <class... Ms, class M>
   void forward(const actor_ref<Ms...>& to, M&& m) {
     using type = std::remove_cvref_t<M>;
@@ -301,12 +335,20 @@ class context<> {
     } else if (e->type->slot(e)) {
       detail::throw_wrong_reply(e);
     }
+    if constexpr (question<type>) {
+      if (e->type->slot(e)) {
+        if (auto error = detail::check_forward(cell(), e, to)) {
+          (void)slot_for<reply_of_t<type>>(e).fail(std::move(error));
+          return;
+        }
+      }
+    }
     // First the node: should it throw, the asker has lost nothing.
     auto* node = detail::make_node<detail::forwarded<type>>(
         detail::sender_of(cell()), std::move(m));
     if constexpr (question<type>) {
       if (e->type->slot(e)) {
-        node->slot = e->type->take_slot(e);
+        node->slot = e->type->hand_on(e);
         node->fail = &detail::reply_state<reply_of_t<type>>::fail;
       }
     }

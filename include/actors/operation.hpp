@@ -61,9 +61,12 @@ class operation_base : public awaitable_base, private detail::wait {
       : target_{std::move(other.target_)},
         state_{std::exchange(other.state_, nullptr)},
         timeout_{other.timeout_},
-        outcome_{other.outcome_} {}
+        outcome_{other.outcome_},
+        shielded_{other.shielded_} {}
   operation_base& operator=(operation_base&&) = delete;
   ~operation_base() {
+    if (on_behalf_) [[unlikely]]
+      disinherit();
     if (state_) state_->leave();
   }
 
@@ -78,6 +81,8 @@ class operation_base : public awaitable_base, private detail::wait {
   cell_ptr& target() noexcept { return target_; }
   ask_state* detach() noexcept { return std::exchange(state_, nullptr); }
   duration timeout() const noexcept { return timeout_; }
+  /// Of a message in hand, when it starts.
+  void inherit_nothing() noexcept { shielded_ = true; }
 
  protected:
   enum class outcome : std::uint8_t {
@@ -98,23 +103,33 @@ class operation_base : public awaitable_base, private detail::wait {
 
  private:
   friend struct operation_access;
+  friend struct ask_state;
 
   bool start(fiber& f, std::coroutine_handle<> frame);
-  static void deliver_to_cell(ask_state& s) noexcept;
   static void arrive(cell& c, system_node& n) noexcept;
   static void expire(cell& c, void* op) noexcept;
   static bool cancel_wait(wait& w, fiber& f, cancellation how) noexcept;
-  bool abandon() noexcept;
+  bool deadlocks(cell& c, fiber& f);
+  bool inherit(cell& c, const fiber& f) noexcept;
+  void disinherit() noexcept;
+  static void asker_left(cell& c, system_node& n) noexcept;
+  bool abandon(std::uint8_t how) noexcept;
   void finish(cell& c) noexcept;
   bool refuse(errc why) noexcept;
+  bool refuse(std::exception_ptr why) noexcept;
 
   cell_ptr target_;
   ask_state* state_;
   duration timeout_ = no_timeout;
   fiber* fiber_ = nullptr;
   timer* timer_ = nullptr;
+  /// The question that it inherits from, while it waits; the others that do.
+  ask_state* on_behalf_ = nullptr;
+  operation_base* next_heir_ = nullptr;
+  operation_base* previous_heir_ = nullptr;
   errc error_{};
   outcome outcome_ = outcome::none;
+  bool shielded_ = false;
 };
 
 }  // namespace detail

@@ -115,6 +115,7 @@ struct concurrent_task final : child_task_base {
         self.running.finish(self.running, self);
         return nullptr;
       } catch (...) {
+        if (ended_with_asker(self)) return nullptr;
         hand_failed(self, keeps_message<M, H>());
         return std::current_exception();
       }
@@ -308,6 +309,10 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
       on->whole = false;
       state_.child.finish(state_.child, *on);
     } catch (...) {
+      if (ended_with_asker(*on)) {
+        drop_hand(*on);
+        return;
+      }
       if (on->hand) hand_failed(*on, whole(on->hand));
       throw;
     }

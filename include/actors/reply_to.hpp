@@ -49,9 +49,7 @@ class [[nodiscard]] reply_to {
     ::new (static_cast<void*>(&state_->value)) result<T>(std::move(value));
     auto* s = std::exchange(state_, nullptr);
     s->has_value = true;
-    if (s->outcome.exchange(detail::ask_state::answered,
-                            std::memory_order_acq_rel) ==
-        detail::ask_state::abandoned) {
+    if (!s->win()) {
       // The asker left between the check and the exchange.
       value = std::move(*s->value);
       s->leave();
@@ -78,10 +76,7 @@ class [[nodiscard]] reply_to {
   }
 
   /// Whether the asker has gone: timed out, cancelled, ended.
-  bool cancelled() const noexcept {
-    return state_ && state_->outcome.load(std::memory_order_acquire) ==
-                         detail::ask_state::abandoned;
-  }
+  bool cancelled() const noexcept { return state_ && state_->gone(); }
   /// Whether there is somebody to answer.
   explicit operator bool() const noexcept { return state_ != nullptr; }
 

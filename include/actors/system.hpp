@@ -56,6 +56,21 @@ struct system_options {
   std::size_t dead_letters_logged_per_second = 10;
   /// Failures logged a second at the most; the others are only counted.
   std::size_t failures_logged_per_second = 10;
+  /// Whether an ask that could only be answered after its own end, because the
+  /// actor it goes to waits in a chain of asks for the one who asks, ends at
+  /// once with `errc::would_deadlock`, and says so with the chain of paths in
+  /// the exception's text. Each ask of an actor allocates a little more then.
+  /// Default: on where the library is compiled without `NDEBUG` and in a
+  /// simulation, else off. An ask of an actor's body to its own actor always
+  /// does.
+  ///
+  /// What is no certain deadlock goes its way: the chain ends at an actor that
+  /// takes messages meanwhile (it asks in a `concurrent` handler or a child
+  /// task), whose asker has left or been answered, whose reply slot has been
+  /// taken out, that waits for one of several operations (`when_any`) or for
+  /// several that do not all just ask, and where an actor's system does not
+  /// look for cycles.
+  std::optional<bool> detect_deadlocks = {};
   /// Supervises the actors that the system spawns, `/user`'s children: a
   /// strategy or a coroutine, see `context::supervise`. Default:
   /// `one_for_one{}`.

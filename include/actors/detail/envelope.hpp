@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <new>
 #include <typeinfo>
 #include <utility>
@@ -17,6 +18,8 @@
 namespace actors::detail {
 
 class cell;
+class operation_base;
+struct ask_link;
 struct ask_state;
 
 /// What the runtime can do with an envelope without knowing its message.
@@ -33,6 +36,11 @@ struct envelope_type {
   ask_state* (*take_slot)(envelope*) noexcept;
   /// Whom the message names as its sender, or null.
   cell_base* (*sender)(envelope*) noexcept;
+  /// The question that came with it, answered or not, until it is handed on;
+  /// null: none. Strand.
+  ask_state* (*question)(envelope*) noexcept = nullptr;
+  /// Detaches the open slot for another mailbox, or null. Strand.
+  ask_state* (*hand_on)(envelope*) noexcept = nullptr;
 };
 
 /// Header of every message in a mailbox: two pointers.
@@ -130,28 +138,55 @@ struct ask_type {
   /// It waits for a place in a mailbox, and for nothing that the actor does
   /// with it: where there is room, an actor may wait for itself.
   bool is_send = false;
+  /// It brings a message to an actor. Used while a question is in hand, it
+  /// inherits what is left of that one's time, and ends when its asker leaves.
+  bool inherits = false;
+  /// Puts an error where the answer goes, of a question that was not sent.
+  void (*put_error)(ask_state&, std::exception_ptr) noexcept = nullptr;
 };
+
+/// Of what has no deadline.
+constexpr time_point never = time_point::max();
 
 /// Where the two sides of a question meet. It lives in the question's own
 /// node, never in the frame of the asker.
 ///
-/// `outcome` decides who has the last word, by one exchange on each side:
+/// `outcome` decides who has the last word; the first side to change it does:
 ///
-///   pending   -> answered   by whoever answers; the node now belongs to the
-///                           asker, to whom `deliver` carries it
-///   pending   -> abandoned  by an asker that leaves (timeout, cancellation,
-///                           kill); the node belongs to the asked side
-///   answered  -> abandoned  the asker leaves while the reply is on its way:
-///                           it takes the reply, or lets its arrival free it
-///   abandoned -> answered   nobody listens: the asked side frees the node
+///   pending -> answered    by whoever answers; the node now belongs to the
+///                          asker, to whom `deliver` carries it
+///   pending -> abandoned   by an asker that leaves (cancellation, kill); the
+///                          node belongs to the asked side
+///   pending -> expired     the same, by a timeout
+///
+/// Bits beside it, until then:
+///
+///   linked     there is an `ask_link`. Asker, before it is sent
+///   watched    asks wait that were made while handling it (`heirs`): who
+///              abandons it then pushes the node itself to `watcher`, on whose
+///              strand they are ended. An owner of the node is counted for
+///              that. Strand of the asked actor
 struct ask_state : system_node {
-  enum : std::uint8_t { pending, answered, abandoned };
+  enum : std::uint8_t {
+    pending,
+    answered,
+    abandoned,
+    expired,
+    how_it_ended = 3,
+    watched = 4,
+    linked = 8,
+  };
+  enum class asked_by : std::uint8_t { function, actor, linked_actor };
 
   explicit ask_state(const ask_type& t) noexcept : type{&t} {}
   ask_state(const ask_state&) = delete;
   ask_state& operator=(const ask_state&) = delete;
   ~ask_state() {
-    if (asker_cell) asker_cell->release();
+    if (by == asked_by::actor)
+      from.actor->release();
+    else if (by == asked_by::linked_actor)
+      release_link();
+    if (watcher) watcher->release();
   }
 
   std::atomic<std::uint8_t> outcome{pending};
@@ -162,17 +197,61 @@ struct ask_state : system_node {
   bool split = false;
   /// Of a `send` to oneself: there is nobody else to make room.
   bool may_not_wait = false;
-  /// With `split`: owners of the node, the handler's side and the slot's.
-  std::atomic<std::uint8_t> holders{0};
+  /// Strand of the actor that was asked first: the slot is in another mailbox.
+  bool handed_on = false;
+  /// The answer is in its place.
+  bool has_value = false;
+  /// What `from` is.
+  asked_by by = asked_by::function;
+  /// With `split`: owners of the node: the handler's side, the slot's, that of
+  /// `watched`, each that `forwarded` it.
+  std::atomic<std::uint16_t> holders{0};
   const ask_type* type;
-  /// Carries an answered node to its asker. Thread of the one who answers.
-  void (*deliver)(ask_state&) noexcept = nullptr;
-  /// The asker's cell, counted, where it is an actor.
-  cell_base* asker_cell = nullptr;
+  /// Who asks: an actor's cell, counted, or what carries the answer elsewhere.
+  union {
+    void (*function)(ask_state&) noexcept = nullptr;
+    cell_base* actor;
+    ask_link* link;
+  } from;
   /// The waiting operation; only the asker's side reads or writes it.
   void* asker = nullptr;
+  /// When the asker gives up, at the earliest. Written before it is sent.
+  time_point deadline = never;
+  /// With `watched`: the cell that has it in hand, counted.
+  cell_base* watcher = nullptr;
+  /// The asks that wait on its behalf. Strand of the watcher.
+  operation_base* heirs = nullptr;
 
-  /// Gives the node up for one of two owners, or frees it.
+  /// Carries an answered node to its asker. Thread of the one who answers.
+  static void deliver(ask_state& s) noexcept {
+    if (s.by == asked_by::function)
+      s.from.function(s);
+    else
+      deliver_to_actor(s);
+  }
+  /// The cell of the asker, where it is an actor.
+  cell_base* asker_cell() const noexcept {
+    return by == asked_by::actor ? from.actor : linked_asker();
+  }
+
+  /// How it stands: `pending` to `expired`.
+  std::uint8_t how() const noexcept {
+    return outcome.load(std::memory_order_acquire) & how_it_ended;
+  }
+  /// Whether the asker has left.
+  bool gone() const noexcept { return how() >= abandoned; }
+  /// For who answers: false when the asker has left.
+  bool win() noexcept {
+    std::uint8_t found = pending;
+    return outcome.compare_exchange_strong(found, answered,
+                                           std::memory_order_acq_rel) ||
+           win_beside(found);
+  }
+  /// For an asker that leaves: false when the answer came first. Else it is
+  /// the asked side's. Any thread.
+  bool give_up(std::uint8_t how) noexcept;
+
+  /// Gives the node up for one of its owners, or frees it.
   void leave() noexcept {
     if (!split || holders.fetch_sub(1, std::memory_order_acq_rel) == 1)
       type->free(*this);
@@ -180,10 +259,35 @@ struct ask_state : system_node {
   /// Makes the slot an owner of its own. Strand of the asked actor.
   void split_slot() noexcept {
     open = false;
-    if (split) return;
-    split = true;
-    holders.store(2, std::memory_order_relaxed);
+    add_holder();
   }
+  /// Adds an owner. For one that is an owner itself.
+  void add_holder() noexcept {
+    if (!split) {
+      split = true;
+      holders.store(1, std::memory_order_relaxed);
+    }
+    holders.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  // Strand of whoever has the question in hand.
+
+  /// Has the asker tell `c` when it leaves; gives `how()` it stands.
+  std::uint8_t watch(cell_base& c) noexcept;
+  /// What waits on its behalf waits for itself from here on.
+  void forget_heirs() noexcept {
+    if (heirs) [[unlikely]]
+      unlink_heirs();
+  }
+  /// The slot is going to another mailbox.
+  void leave_hand() noexcept;
+
+ private:
+  bool win_beside(std::uint8_t found) noexcept;
+  cell_base* linked_asker() const noexcept;
+  void release_link() noexcept;
+  void unlink_heirs() noexcept;
+  static void deliver_to_actor(ask_state& s) noexcept;
 };
 
 /// The place of the answer.
@@ -202,7 +306,7 @@ struct reply_state : ask_state {
     return offer();
   }
   bool offer() noexcept {
-    if (outcome.exchange(answered, std::memory_order_acq_rel) == abandoned) {
+    if (!win()) {
       leave();
       return false;
     }
@@ -212,8 +316,12 @@ struct reply_state : ask_state {
   static void fail(ask_state& s, errc why) noexcept {
     static_cast<reply_state&>(s).answer(result<R>{why});
   }
+  static void put_error(ask_state& s, std::exception_ptr error) noexcept {
+    auto& self = static_cast<reply_state&>(s);
+    ::new (static_cast<void*>(&self.value)) result<R>(std::move(error));
+    self.has_value = true;
+  }
 
-  bool has_value = false;
   union {
     result<R> value;
   };
@@ -244,6 +352,7 @@ struct asked final : envelope, reply_state<reply_of_t<M>> {
         result<reply_of_t<M>>(std::move(v));
     this->has_value = true;
     this->open = false;
+    this->forget_heirs();
     destroy_payload();
     this->offer();
   }
@@ -256,6 +365,7 @@ struct asked final : envelope, reply_state<reply_of_t<M>> {
       self->answer_and_end(why);
       return;
     }
+    if (!self->handed_on) self->forget_heirs();
     self->destroy_payload();
     self->leave();
   }
@@ -268,7 +378,17 @@ struct asked final : envelope, reply_state<reply_of_t<M>> {
     return of(e);
   }
   static cell_base* sender_of(envelope* e) noexcept {
-    return of(e)->asker_cell;
+    return of(e)->asker_cell();
+  }
+  static ask_state* question_of(envelope* e) noexcept {
+    return of(e)->handed_on ? nullptr : of(e);
+  }
+  static ask_state* hand_on(envelope* e) noexcept {
+    if (!of(e)->open) return nullptr;
+    of(e)->split_slot();
+    of(e)->leave_hand();
+    of(e)->handed_on = true;
+    return of(e);
   }
   static bool submit(ask_state& s, cell_base& to) noexcept {
     auto* self = static_cast<asked*>(&s);
@@ -283,8 +403,10 @@ struct asked final : envelope, reply_state<reply_of_t<M>> {
       &message_tag<M>, &typeid(reply_of_t<M>),
       &payload_of,     &drop,
       &slot_of,        &take_slot,
-      &sender_of};
-  static constexpr ask_type ask_type_of{&submit, &free, &reply::fail};
+      &sender_of,      &question_of,
+      &hand_on};
+  static constexpr ask_type ask_type_of{
+      &submit, &free, &reply::fail, false, true, &reply::put_error};
 
   bool has_payload = true;
   union {
@@ -314,8 +436,9 @@ struct sending final : reply_state<void> {
   static void free(ask_state& s) noexcept {
     destroy_and_free(static_cast<sending*>(&s));
   }
-  static constexpr ask_type type_of{&submit, &free, &reply_state<void>::fail,
-                                    true};
+  static constexpr ask_type type_of{
+      &submit, &free, &reply_state<void>::fail,
+      true,    true,  &reply_state<void>::put_error};
 
   told<M>* message;
 };
@@ -342,11 +465,29 @@ struct forwarded final : envelope {
   }
   static void* payload_of(envelope* e) noexcept { return &of(e)->payload; }
   static void drop(envelope* e, errc why) noexcept {
-    if (ask_state* s = take_slot(e)) of(e)->fail(*s, why);
+    if (ask_state* s = of(e)->slot) {
+      s->forget_heirs();
+      of(e)->fail(*s, why);
+    }
+    if (ask_state* s = of(e)->taken) {
+      s->forget_heirs();
+      s->leave();
+    }
     destroy_and_free(of(e));
   }
   static ask_state* slot_of(envelope* e) noexcept { return of(e)->slot; }
   static ask_state* take_slot(envelope* e) noexcept {
+    if (ask_state* s = of(e)->slot) {
+      s->add_holder();
+      of(e)->taken = s;
+    }
+    return std::exchange(of(e)->slot, nullptr);
+  }
+  static ask_state* question_of(envelope* e) noexcept {
+    return of(e)->slot ? of(e)->slot : of(e)->taken;
+  }
+  static ask_state* hand_on(envelope* e) noexcept {
+    if (ask_state* s = of(e)->slot) s->leave_hand();
     return std::exchange(of(e)->slot, nullptr);
   }
   static cell_base* sender_of(envelope* e) noexcept {
@@ -354,10 +495,13 @@ struct forwarded final : envelope {
   }
   static constexpr envelope_type type_of{
       &message_tag<M>, reply_type<M>(), &payload_of, &drop,
-      &slot_of,        &take_slot,      &sender_of};
+      &slot_of,        &take_slot,      &sender_of,
+      &question_of,    &hand_on};
 
   /// The asker's, if there is one.
   ask_state* slot = nullptr;
+  /// The same when somebody has taken it, to look at.
+  ask_state* taken = nullptr;
   void (*fail)(ask_state&, errc) noexcept = nullptr;
   cell_ptr sender;
   M payload;

@@ -58,7 +58,9 @@ struct fiber {
   /// Its handler has thrown, and nobody has moved from the message in hand.
   bool whole = false;
   /// A `child_fiber`.
-  const bool child = false;
+  const bool child : 1 = false;
+  /// What it asks inherits nothing of the message in hand: see `shield`.
+  bool shielded : 1 = false;
 
   /// Runs `frame` and then whatever frames end by it, on a flat stack.
   void run(std::coroutine_handle<> frame) {

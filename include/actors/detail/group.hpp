@@ -10,7 +10,13 @@
 
 #include "actors/detail/fiber.hpp"
 #include "actors/detail/receiver.hpp"
+#include "actors/fwd.hpp"
 #include "actors/task.hpp"
+
+namespace actors {
+template <class Op>
+class as_result;
+}  // namespace actors
 
 namespace actors::detail {
 
@@ -32,6 +38,8 @@ struct group_member : child_fiber {
   /// What it threw, if it has.
   std::exception_ptr error;
   bool has_ended = false;
+  /// It does nothing but ask.
+  bool asks = false;
   /// It was given the parent's `abort`.
   bool handed = false;
   /// Frees it when it has ended, unless it decided; null: whoever made it does.
@@ -74,6 +82,9 @@ class group : public awaitable_base, protected wait {
   /// Where a fiber that waits hangs: itself, or, of the operations that it
   /// awaits at once, one that has not ended, best with a message in hand.
   static const fiber& innermost(const fiber& f) noexcept;
+  /// Whether whoever waits for it waits for each of its members, and none of
+  /// the others does anything meanwhile but ask.
+  bool waits_for_each() const noexcept;
 
  protected:
   enum class decided_by : std::uint8_t {
@@ -157,6 +168,14 @@ struct awaited_value {
 template <class A>
 using awaited_value_t = typename awaited_value<A>::type;
 
+/// The operations that take no message, whatever they come to.
+template <class Op>
+struct is_ask : std::false_type {};
+template <class T>
+struct is_ask<operation<T>> : std::true_type {};
+template <class Op>
+struct is_ask<as_result<Op>> : is_ask<Op> {};
+
 /// A member that awaits one operation. `A`: what it was given, a reference for
 /// what has a name, which its owner keeps alive.
 template <class A>
@@ -178,8 +197,10 @@ class operand : public group_member {
 
  private:
   void init() noexcept {
-    // A task that receives goes on afterwards, and may be told to end then.
     using bare = std::remove_cvref_t<A>;
+    asks = is_ask<bare>::value;
+    // A task that receives goes on afterwards, and may be told to end then.
+    asks = is_ask<bare>::value;
     if constexpr (std::is_base_of_v<receiving, bare> ||
                   std::is_base_of_v<group, bare>)
       claim = &won;

@@ -61,9 +61,17 @@ struct routed final : envelope {
   static cell_base* sender_of(envelope* e) noexcept {
     return of(e)->inner->type->sender(of(e)->inner);
   }
+  static ask_state* question_of(envelope* e) noexcept {
+    envelope* const in = of(e)->inner;
+    return in->type->question ? in->type->question(in) : nullptr;
+  }
+  static ask_state* hand_on(envelope* e) noexcept {
+    return of(e)->inner->type->hand_on(of(e)->inner);
+  }
   static constexpr envelope_type type_of{
       &message_tag<M>, reply_type<M>(), &payload_of, &drop,
-      &slot_of,        &take_slot,      &sender_of};
+      &slot_of,        &take_slot,      &sender_of,
+      &question_of,    &hand_on};
 
   envelope* inner;
   workload* load;

@@ -4,6 +4,7 @@
 #include <asio.hpp>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -18,6 +19,11 @@
 #include "actors/operation.hpp"
 
 namespace actors::detail {
+
+/// When an asker of `target` gives up that waits for `timeout` from now on, by
+/// the clock of that actor's system; `never` where that is a virtual one. Any
+/// thread.
+time_point deadline_in(const cell_base* target, duration timeout) noexcept;
 
 /// While it lives, the threads of an actor's system do not end, unless they
 /// have. They run the handlers that name no executor. Any thread.
@@ -122,7 +128,8 @@ class token_wait {
         std::lock_guard lock{alarm_->mutex_};
         alarm_->timer_.reset();
         if (!e && alarm_->who_)
-          alarm_->who_->leave(make_error_code(errc::timed_out));
+          alarm_->who_->leave(ask_state::expired,
+                              make_error_code(errc::timed_out));
       }
 
      private:
@@ -169,7 +176,9 @@ class token_wait {
     auto* const question = static_cast<reply_state<T>*>(op.detach());
     state_ = question;
     question->asker = this;
-    question->deliver = [](ask_state& s) noexcept {
+    if (timeout >= duration::zero())
+      question->deadline = deadline_in(target.get(), timeout);
+    question->from.function = [](ask_state& s) noexcept {
       auto* self = static_cast<token_wait*>(s.asker);
       self->answered_ = true;
       self->post();
@@ -177,7 +186,8 @@ class token_wait {
     auto slot = asio::get_associated_cancellation_slot(handler_);
     if (slot.is_connected())
       slot.assign([this](asio::cancellation_type type) {
-        if (type != asio::cancellation_type::none) leave(operation_aborted());
+        if (type != asio::cancellation_type::none)
+          leave(ask_state::abandoned, operation_aborted());
       });
     if (timeout >= duration::zero()) {
       if constexpr (has_context)
@@ -192,9 +202,7 @@ class token_wait {
     // From here on a timeout or a cancellation may have ended `*this`, but
     // frees no question before the asked side has had it.
     if (target && question->type->submit(*question, *target.get())) return;
-    if (question->outcome.exchange(ask_state::answered,
-                                   std::memory_order_acq_rel) ==
-        ask_state::pending) {
+    if (question->win()) {
       error_ = make_error_code(errc::actor_stopped);
       post();
     } else {
@@ -203,12 +211,9 @@ class token_wait {
   }
 
   /// Timeout and cancellation: gives the question up, unless it is answered.
-  void leave(std::error_code why) noexcept {
+  void leave(std::uint8_t how, std::error_code why) noexcept {
     if (left_.exchange(true, std::memory_order_acq_rel)) return;
-    if (state_->outcome.exchange(ask_state::abandoned,
-                                 std::memory_order_acq_rel) !=
-        ask_state::pending)
-      return;  // the answer is being posted
+    if (!state_->give_up(how)) return;  // the answer is being posted
     state_ = nullptr;
     error_ = why;
     post();
