@@ -155,19 +155,26 @@ void hand_failed(fiber& f, bool whole) noexcept {
   f.whole = whole;
 }
 
-bool ended_with_asker(const fiber& f) noexcept {
+bool end_with_asker(fiber& f) noexcept {
   if (!f.hand || !f.hand->type->question) return false;
   const ask_state* q = f.hand->type->question(f.hand);
-  if (!q || !q->gone()) return false;
+  if (!q) return false;
   try {
     throw;
   } catch (const std::system_error& e) {
-    return e.code() == (q->how() == ask_state::expired
-                            ? make_error_code(errc::timed_out)
-                            : operation_aborted());
+    const bool timed_out = e.code() == errc::timed_out;
+    if (!timed_out && e.code() != operation_aborted()) return false;
+    // It may be known here that the time is over before the asker knows.
+    if (!q->gone() && !(timed_out && q->deadline != never &&
+                        f.owner->home().now() >= q->deadline))
+      return false;
   } catch (...) {
     return false;
   }
+  f.whole = false;
+  envelope* const e = std::exchange(f.hand, nullptr);
+  e->type->drop(e, errc::timed_out);
+  return true;
 }
 
 void drop_hand(fiber& f) noexcept {

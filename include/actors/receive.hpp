@@ -115,7 +115,7 @@ struct concurrent_task final : child_task_base {
         self.running.finish(self.running, self);
         return nullptr;
       } catch (...) {
-        if (ended_with_asker(self)) return nullptr;
+        if (end_with_asker(self)) return nullptr;
         hand_failed(self, keeps_message<M, H>());
         return std::current_exception();
       }
@@ -309,10 +309,7 @@ class [[nodiscard]] receive_op<Loop, Selective, message_list<Ms...>, Hs...>
       on->whole = false;
       state_.child.finish(state_.child, *on);
     } catch (...) {
-      if (ended_with_asker(*on)) {
-        drop_hand(*on);
-        return;
-      }
+      if (end_with_asker(*on)) return;
       if (on->hand) hand_failed(*on, whole(on->hand));
       throw;
     }

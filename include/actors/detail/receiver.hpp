@@ -98,10 +98,11 @@ void release(fiber& f, wait& w) noexcept;
 /// message kept for whoever wants to know by what. `whole`: nobody has moved
 /// from it. Strand.
 void hand_failed(fiber& f, bool whole) noexcept;
-/// Whether the exception that is being handled is how an inheriting ask ends
-/// because the asker of the message in hand has left: no failure then, for
-/// nobody waits for what the handler did not come to. Strand; in a `catch`.
-bool ended_with_asker(const fiber& f) noexcept;
+/// Ends the message in hand when the exception that is being handled is how an
+/// inheriting ask ends because the asker has left, or is about to: no failure
+/// then, for nobody waits for what the handler did not come to. False: it is
+/// something else. Strand; in a `catch`.
+bool end_with_asker(fiber& f) noexcept;
 /// The fiber that runs the actor's body.
 fiber& main_fiber(cell& c) noexcept;
 /// Marks that a coroutine handler runs, which a stop waits for. Strand.
