@@ -164,6 +164,23 @@ customer: order 1
 END
 done
 
+for ((i = 0; i != 3; ++i)); do
+  in_order saga <<'END'
+customer: no transfer of 30
+bank: transfer 1
+nobody waits any more
+/user/bob failed on a book_entry: disk_error: the disk is gone; restarted
+bank: transfer 1: taken back
+customer: transfer 2 of 50 is done
+customer: no transfer of 1000
+alice has 50, bob has 70, together 120
+END
+  in_order philosophers <<'END'
+dinner: 5 philosophers have eaten 20 times each
+naive dinner: /user/plato asks /user/kant asks /user/hume asks /user/marx asks /user/mill asks /user/plato:
+END
+done
+
 # --- echo_server -------------------------------------------------------------
 
 start echo_server

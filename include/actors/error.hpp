@@ -18,8 +18,10 @@ enum class errc {
   /// (`std::errc::no_buffer_space`)
   mailbox_full,
   /// The wait could only be ended by the one who waits: an actor's main
-  /// coroutine asks its own actor, or `.get()` is called on a thread of the
-  /// runtime. Nothing was sent.
+  /// coroutine asks its own actor, or one that waits in a chain of asks for
+  /// its answer (`system_options::detect_deadlocks`; the exception's text has
+  /// the chain), or `.get()` is called on a thread of the runtime. Nothing was
+  /// sent, unless it was a hand-over that closed the cycle.
   /// (`std::errc::resource_deadlock_would_occur`)
   would_deadlock,
   /// The actor failed while it handled the message, or while it held the

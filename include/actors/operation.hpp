@@ -147,7 +147,8 @@ class operation_base : public awaitable_base, private detail::wait {
 ///   <actors/asio.hpp>`; signature `void(std::error_code, T)`.
 ///
 /// It ends exactly once, whatever becomes of the actor. Dropping it unused
-/// sends nothing. Move-only.
+/// sends nothing. An ask or a `send` awaited while a question is in hand ends
+/// with that one's asker: see `context::deadline` and `shield`. Move-only.
 template <class T>
 class [[nodiscard]] operation : public detail::operation_base {
  public:
