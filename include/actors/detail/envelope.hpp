@@ -405,8 +405,8 @@ struct asked final : envelope, reply_state<reply_of_t<M>> {
       &slot_of,        &take_slot,
       &sender_of,      &question_of,
       &hand_on};
-  static constexpr ask_type ask_type_of{
-      &submit, &free, &reply::fail, false, true, &reply::put_error};
+  static constexpr ask_type ask_type_of{&submit, &free, &reply::fail,
+                                        false,   true,  &reply::put_error};
 
   bool has_payload = true;
   union {
@@ -494,9 +494,8 @@ struct forwarded final : envelope {
     return of(e)->sender.get();
   }
   static constexpr envelope_type type_of{
-      &message_tag<M>, reply_type<M>(), &payload_of, &drop,
-      &slot_of,        &take_slot,      &sender_of,
-      &question_of,    &hand_on};
+      &message_tag<M>, reply_type<M>(), &payload_of,  &drop,   &slot_of,
+      &take_slot,      &sender_of,      &question_of, &hand_on};
 
   /// The asker's, if there is one.
   ask_state* slot = nullptr;
