@@ -186,17 +186,17 @@ TEST_SUITE("options") {
         throw std::runtime_error{"nor here"};
       };
       actors::actor_system system{options};
-      auto slow = system.spawn({.name = "slow", .stop_timeout = 1ms},
-                               [](context<int> self) -> task<> {
-                                 self.supervise(actors::one_for_one{
-                                     .decide = {actors::on<std::exception>(
-                                         actors::directive::escalate)}});
-                                 for (int i = 0; i != 10'000; ++i)
-                                   self.ref().tell(i);
-                                 co_await self.receive([](int) {});
-                                 co_await actors::as_result(self.sleep_for(1h));
-                                 co_await self.sleep_for(1h);
-                               });
+      auto slow = system.spawn(
+          {.name = "slow", .stop_timeout = 1ms},
+          [](context<int> self) -> task<> {
+            self.supervise(
+                actors::one_for_one{.decide = {actors::on<std::exception>(
+                                        actors::directive::escalate)}});
+            for (int i = 0; i != 10'000; ++i) self.ref().tell(i);
+            co_await self.receive([](int) {});
+            (void)co_await actors::as_result(self.sleep_for(1h));
+            co_await self.sleep_for(1h);
+          });
       slow.started().get();
       slow.stop();
       slow.stopped().get();
