@@ -182,6 +182,9 @@ void drop_hand(fiber& f) noexcept {
   cell& c = *f.owner;
   if (c.failing()) {
     fail_asker(f);
+    // Whoever wants dead letters may keep it, on other threads.
+    if (f.hand->type->question)
+      if (ask_state* q = f.hand->type->question(f.hand)) q->forget_heirs();
     c.core().events().undelivered(
         std::exchange(f.hand, nullptr), &c, dead_letter::reason::failed,
         errc::actor_failed, std::exchange(f.whole, false));

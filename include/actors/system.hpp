@@ -68,8 +68,9 @@ struct system_options {
   /// takes messages meanwhile (it asks in a `concurrent` handler or a child
   /// task), whose asker has left or been answered, whose reply slot has been
   /// taken out, that waits for one of several operations (`when_any`) or for
-  /// several that do not all just ask, and where an actor's system does not
-  /// look for cycles.
+  /// several that do not all just ask, that asks with a token, and where an
+  /// actor's system does not look for cycles. Nor are two asks seen that cross,
+  /// each sent before the other one is taken.
   std::optional<bool> detect_deadlocks = {};
   /// Supervises the actors that the system spawns, `/user`'s children: a
   /// strategy or a coroutine, see `context::supervise`. Default:
