@@ -502,10 +502,10 @@ TEST_SUITE("cycle") {
   // -------------------------------------------------
 
   TEST_CASE("cycles are looked for by default where there is no NDEBUG") {
-    ends log;
+    ends of_a, of_b;
     actors::actor_system system{support::quiet(2)};
-    auto a = system.spawn({.name = "a"}, walker, &log);
-    auto b = system.spawn({.name = "b"}, walker, &log);
+    auto a = system.spawn({.name = "a"}, walker, &of_a);
+    auto b = system.spawn({.name = "b"}, walker, &of_b);
     const auto end = error_of([&] {
       (void)a.ask<go>(std::vector<actor_ref<go>>{b, a}).get(1s);
     });
@@ -518,14 +518,14 @@ TEST_SUITE("cycle") {
 
   TEST_CASE("a cycle across two systems is seen where both look for it") {
     for (const bool both : {true, false}) {
-      ends log;
+      ends of_a, of_b;
       actors::system_options options = support::quiet(1);
       options.detect_deadlocks = true;
       actors::actor_system one{options};
       options.detect_deadlocks = both;
       actors::actor_system two{options};
-      auto a = one.spawn({.name = "a"}, walker, &log);
-      auto b = two.spawn({.name = "b"}, walker, &log);
+      auto a = one.spawn({.name = "a"}, walker, &of_a);
+      auto b = two.spawn({.name = "b"}, walker, &of_b);
       const auto end = error_of([&] {
         (void)a.ask<go>(std::vector<actor_ref<go>>{b, a})
             .get(both ? 10s : 100ms);
