@@ -320,6 +320,8 @@ bool cell::finish() noexcept {
       !system_.close_if_empty())
     return false;
   ended_ = true;
+  // Its thread, if that was the cell's own, is for others now.
+  core().unplace(*home_);
   if (parent_) {
     arrive = &child_ended_arrives;
     // With it goes the count that `launch` left with the cell itself.
@@ -340,6 +342,7 @@ void cell::end_unstarted() noexcept {
   close();
   system_.woken();
   (void)system_.close_if_empty();
+  core().unplace(*home_);
   release();
 }
 

@@ -32,11 +32,18 @@ class system_core::watch {
     const auto now = clock::now();
     for (const thread_state* t : core.threads_)
       threads_.push_back({t, t->turns.load(std::memory_order_relaxed), now});
-    for (const auto& s : core.schedulers_) pings_.push_back({s.get()});
+    core.each_context([this](scheduler& s) { pings_.push_back({&s}); });
   }
   /// What is wrong; nothing while nothing is. Under the system's lock.
   std::string look() {
     const auto now = clock::now();
+    // A pinned actor may have come with a thread of its own.
+    for (auto t = core_.threads_.rbegin(); t != core_.threads_.rend(); ++t) {
+      const auto known = [t](const observed& o) { return o.thread == *t; };
+      if (std::any_of(threads_.begin(), threads_.end(), known)) break;
+      threads_.push_back(
+          {*t, (*t)->turns.load(std::memory_order_relaxed), now});
+    }
     for (observed& o : threads_) {
       const auto end = core_.threads_.end();
       if (std::find(core_.threads_.begin(), end, o.thread) == end) continue;

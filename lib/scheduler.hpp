@@ -21,8 +21,9 @@ class system_core;
 class scheduler {
  public:
   /// `local`: one thread runs it, and cells wait in its run queue.
-  scheduler(system_core& core, bool local, bool concurrent) noexcept
-      : timers_{concurrent}, core_{&core}, local_{local} {}
+  scheduler(system_core& core, bool local, bool concurrent,
+            bool pinned = false) noexcept
+      : timers_{concurrent}, core_{&core}, local_{local}, pinned_{pinned} {}
   scheduler(const scheduler&) = delete;
   scheduler& operator=(const scheduler&) = delete;
   virtual ~scheduler() = default;
@@ -55,6 +56,17 @@ class scheduler {
 
   timer_queue& timers() noexcept { return timers_; }
   system_core& core() const noexcept { return *core_; }
+
+  /// Of `dispatcher::pinned`: a thread for one actor and those beside it.
+  bool pinned() const noexcept { return pinned_; }
+  /// For a pinned one: how many cells live here. It is for others when the last
+  /// one has ended; so only while another cell lives here, or by who has just
+  /// been given it.
+  void add_cell() noexcept { cells_.fetch_add(1, std::memory_order_relaxed); }
+  /// A cell has ended, and never runs again. True when it was the last.
+  bool remove_cell() noexcept {
+    return cells_.fetch_sub(1, std::memory_order_acq_rel) == 1;
+  }
 
   /// After the end of its own threads: until others are out of it, too.
   void wait_for_posts() const noexcept {
@@ -113,6 +125,8 @@ class scheduler {
   std::atomic<std::uint32_t> posting_{0};
   system_core* core_;
   const bool local_;
+  const bool pinned_;
+  std::atomic<std::uint32_t> cells_{0};
 };
 
 /// What the calling thread is doing for the runtime.

@@ -197,62 +197,41 @@ void shared_scheduler::close() noexcept {
   alarm_.reset();
 }
 
+shared_threads::shared_threads(system_core& core, std::size_t count)
+    : core_{&core},
+      count_{count},
+      io_{static_cast<int>(count)},
+      work_{io_.get_executor()},
+      scheduler_{new shared_scheduler{core, io_, count == 1}} {}
+
+void shared_threads::start() {
+  for (std::size_t i = 0; i != count_; ++i)
+    threads_.emplace_back([this] {
+      core_->joined();
+      io_.run();
+      core_->left();
+    });
+}
+
+void shared_threads::stop() noexcept {
+  if (!work_.owns_work()) return;
+  work_.reset();
+  // After what has been posted before, also by a thread to itself, which
+  // comes into the queue later: handlers of questions are owed it.
+  net::post(io_, [this] { net::post(io_, [this] { io_.stop(); }); });
+}
+
+void shared_threads::join() noexcept {
+  for (std::thread& t : threads_) t.join();
+  threads_.clear();
+}
+
+void shared_threads::close() noexcept {
+  scheduler_->close();
+  io_.close();
+}
+
 namespace {
-
-/// Threads of its own on one io_context.
-class shared_owner final : public system_core {
- public:
-  shared_owner(const system_options& options, std::size_t threads)
-      : system_core{options, kind::owner},
-        io_{static_cast<int>(threads)},
-        work_{io_.get_executor()} {
-    auto s = std::make_unique<shared_scheduler>(*this, io_, threads == 1);
-    scheduler_ = s.get();
-    schedulers_.push_back(std::move(s));
-    try {
-      for (std::size_t i = 0; i != threads; ++i)
-        threads_.emplace_back([this] {
-          joined();
-          io_.run();
-          left();
-        });
-    } catch (...) {
-      // No more threads are to be had. Nothing has run on those there are.
-      work_.reset();
-      for (std::thread& t : threads_) t.join();
-      throw;
-    }
-    start_guardian();
-  }
-
-  bool on_runtime_thread() const noexcept override {
-    return system_core::on_runtime_thread() ||
-           io_.get_executor().running_in_this_thread();
-  }
-
-  void ask_threads_to_stop() noexcept override {
-    if (!work_.owns_work()) return;
-    work_.reset();
-    // After what has been posted before, also by a thread to itself, which
-    // comes into the queue later: handlers of questions are owed it.
-    net::post(io_, [this] { net::post(io_, [this] { io_.stop(); }); });
-  }
-
-  void shut_down() noexcept override {
-    for (std::thread& t : threads_) t.join();
-    scheduler_->wait_for_posts();
-    wait_for_offloaded();
-    scheduler_->close();
-    io_.close();
-  }
-
- private:
-  /// Mutable, because Asio has no const way to an executor.
-  mutable closable_context io_;
-  net::executor_work_guard<net::io_context::executor_type> work_;
-  shared_scheduler* scheduler_ = nullptr;
-  std::vector<std::thread> threads_;
-};
 
 class guest;
 
@@ -312,7 +291,7 @@ class guest final : public system_core {
         service_{&net::use_service<guest_service>(io)} {
     auto s = std::make_unique<shared_scheduler>(*this, io, false);
     scheduler_ = s.get();
-    schedulers_.push_back(std::move(s));
+    add_context(std::move(s));
     service_->add(*this);
     start_guardian();
   }
@@ -398,18 +377,6 @@ void guest_service::shutdown() {
 }
 
 }  // namespace
-
-system_core* make_pool(const system_options& options, std::size_t threads);
-
-system_core* make_owner(const system_options& options) {
-  check_options(options);
-  std::size_t threads = options.threads.value_or(0);
-  if (threads == 0) threads = std::thread::hardware_concurrency();
-  if (threads == 0) threads = 1;
-  if (options.dispatcher.which() == dispatcher::kind::pool)
-    return make_pool(options, threads);
-  return new shared_owner{options, threads};
-}
 
 system_core* make_guest(net::io_context& context,
                         const system_options& options) {

@@ -3,11 +3,15 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <thread>
+#include <vector>
 
 #include "scheduler.hpp"
+#include "system_core.hpp"
 
 namespace actors::detail {
 
@@ -58,6 +62,33 @@ class shared_scheduler final : public scheduler {
   bool ringing_ = false;
   /// Whether there may be an alarm to end: a hint, read without the lock.
   std::atomic<bool> armed_{false};
+};
+
+/// Threads of the system's own on one `io_context`.
+class shared_threads {
+ public:
+  shared_threads(system_core& core, std::size_t count);
+
+  /// Whose it is, it has to outlive this.
+  shared_scheduler* scheduler() noexcept { return scheduler_; }
+  /// Throws `std::system_error` when no more threads are to be had; those there
+  /// are have to be stopped and joined then.
+  void start();
+  void stop() noexcept;
+  void join() noexcept;
+  void close() noexcept;
+  bool runs_here() const noexcept {
+    return io_.get_executor().running_in_this_thread();
+  }
+
+ private:
+  system_core* core_;
+  const std::size_t count_;
+  /// Mutable, because Asio has no const way to an executor.
+  mutable closable_context io_;
+  net::executor_work_guard<net::io_context::executor_type> work_;
+  shared_scheduler* scheduler_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace actors::detail

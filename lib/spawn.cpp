@@ -78,10 +78,15 @@ cell& create_cell(system_core& core, cell* parent, const actor_type& type,
   cell& above = parent ? *parent : core.guardian();
   scheduler& home = core.place(parent, options);
   std::uint32_t number = 0;
-  if (!options || options->name.empty())
-    number = parent ? parent->next_child_number() : core.next_number();
-  void* memory = allocate(block_size(type));
-  cell* c = ::new (memory) cell(home, type);
+  cell* c;
+  try {
+    if (!options || options->name.empty())
+      number = parent ? parent->next_child_number() : core.next_number();
+    c = ::new (allocate(block_size(type))) cell(home, type);
+  } catch (...) {
+    core.unplace(home);
+    throw;
+  }
   above.add_ref();
   c->parent_ = &above;
   auto traits = static_cast<std::uint8_t>(type.once ? restart_policy::never
@@ -120,6 +125,7 @@ cell& make_root(system_core&, scheduler& home, const actor_type& type) {
 
 void discard(cell& c) noexcept {
   c.leave_name();
+  c.core().unplace(c.home());
   c.release();
 }
 

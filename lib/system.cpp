@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <functional>
 #include <random>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -31,6 +32,28 @@ void check_timeout(const char* name, duration value) {
     throw std::invalid_argument(std::string{name} + " may not be negative");
 }
 
+void check_dispatchers(const system_options& o) {
+  using kind = dispatcher::kind;
+  if (const kind k = o.dispatcher.which();
+      k != kind::pool && k != kind::shared && k != kind::pinned)
+    throw std::invalid_argument(
+        "the dispatcher of a system is pool(), shared() or pinned()");
+  std::set<std::string_view> names;
+  for (const pool_options& p : o.pools) {
+    (void)dispatcher::named(p.name);
+    const std::string who = "the pool of threads \"" + p.name + '"';
+    if (!names.insert(p.name).second)
+      throw std::invalid_argument(who + " is named twice");
+    if (p.threads < 1 || p.threads > 1024)
+      throw std::invalid_argument(who + " has to have 1 to 1024 threads, not " +
+                                  std::to_string(p.threads));
+    if (const kind k = p.dispatcher.which();
+        k != kind::pool && k != kind::shared)
+      throw std::invalid_argument("the dispatcher of " + who +
+                                  " is pool() or shared()");
+  }
+}
+
 template <class Strategy>
 void check_strategy(const system_options& o) {
   if (const auto* s = o.supervision.target<Strategy>()) s->check();
@@ -48,6 +71,7 @@ void check_options(const system_options& o) {
   if (o.offload_threads < 1 || o.offload_threads > 1024)
     throw std::invalid_argument("offload_threads has to be 1 to 1024, not " +
                                 std::to_string(o.offload_threads));
+  check_dispatchers(o);
   check_throughput(o.throughput);
   check_timeout("stop_timeout", o.stop_timeout);
   check_timeout("kill_timeout", o.kill_timeout);
@@ -116,11 +140,19 @@ system_core::system_core(const system_options& options, kind k)
       kind_{k},
       detects_deadlocks_{
           options.detect_deadlocks.value_or(looks_by_default(k))},
+      pins_{options.dispatcher.which() == dispatcher::kind::pinned},
       facade_{actor_system::view{}, this},
       events_{*this, options.dead_letters_logged_per_second,
               options.failures_logged_per_second,
               options.log && !*options.log} {
   check_options(options);
+  if (k == kind::guest && (pins_ || !options.pools.empty()))
+    throw std::invalid_argument(
+        "a guest has no threads of its own: it can have no pools of them, nor "
+        "pin actors to any");
+  groups_.emplace_back("", k == kind::guest ? dispatcher::kind::shared
+                           : pins_          ? dispatcher::kind::pool
+                                            : options.dispatcher.which());
 }
 
 system_core::~system_core() = default;
@@ -146,14 +178,65 @@ void system_core::start_guardian() {
   guardian_->home().wake(*guardian_, lane_id::system);
 }
 
-scheduler& system_core::place(cell* parent,
-                              const spawn_options* options) noexcept {
+scheduler& system_core::place(cell* parent, const spawn_options* options) {
   const long where =
       options ? options->placement.value() : placement::automatic;
-  if (where >= 0) return context(static_cast<std::size_t>(where));
-  if (parent && where != placement::turn) return parent->home();
-  if (schedulers_.size() == 1) return *schedulers_.front();
-  return context(turn_.fetch_add(1, std::memory_order_relaxed));
+  if (!options || !options->dispatcher) {
+    if (!parent)
+      return pins_ ? pin() : place_in(groups_.front(), nullptr, where);
+    scheduler& beside = parent->home();
+    if (beside.pinned()) {
+      if (where == placement::turn) return pin();
+      beside.add_cell();
+      return beside;
+    }
+    if (where < 0 && where != placement::turn) return beside;
+    for (group& g : groups_)
+      if (g.has(beside)) return place_in(g, parent, where);
+    return beside;
+  }
+  const dispatcher& d = *options->dispatcher;
+  group& own = groups_.front();
+  // Of a simulation there is one context, which runs all.
+  if (kind_ == system_core::kind::manual) return own.at(0);
+  switch (d.which()) {
+    case dispatcher::kind::system:
+      return place_in(own, parent, where);
+    case dispatcher::kind::pinned:
+      return pin();
+    case dispatcher::kind::pool:
+    case dispatcher::kind::shared:
+      if (own.which() == d.which()) return place_in(own, parent, where);
+      throw std::invalid_argument(
+          "the system's own dispatcher is of another kind: give "
+          "dispatcher::system(), or name one of system_options::pools");
+    case dispatcher::kind::named:
+      break;
+  }
+  for (group& g : groups_)
+    if (g.name() == d.name()) return place_in(g, parent, where);
+  throw std::invalid_argument(
+      "there is no pool of threads named \"" + std::string{d.name()} + "\": " +
+      (kind_ == system_core::kind::guest ? "a guest has none of its own"
+                                         : "name it in system_options::pools"));
+}
+
+scheduler& system_core::place_in(group& g, cell* parent, long where) {
+  if (where >= 0) return g.at(static_cast<std::size_t>(where));
+  if (parent && where != placement::turn && g.has(parent->home()))
+    return parent->home();
+  return g.next();
+}
+
+scheduler& system_core::pin() {
+  if (kind_ == system_core::kind::manual) return groups_.front().at(0);
+  throw std::invalid_argument(
+      "a guest has no threads of its own, so no actor of it can be pinned to "
+      "one");
+}
+
+void system_core::each_context(const std::function<void(scheduler&)>& f) {
+  for (const auto& s : schedulers_) f(*s);
 }
 
 duration system_core::stop_timeout(const cell& c) const noexcept {

@@ -1,15 +1,18 @@
 /// The inside of an `actor_system`, shared with its cells.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -20,6 +23,7 @@
 #include "net.hpp"
 #include "offload.hpp"
 #include "registry.hpp"
+#include "scheduler.hpp"
 #include "topics.hpp"
 
 namespace actors::detail {
@@ -63,13 +67,19 @@ class system_core {
   event_stream& events() noexcept { return events_; }
   registry& names() noexcept { return names_; }
   topics& subscriptions() noexcept { return subscriptions_; }
-  scheduler& place(cell* parent, const spawn_options* options) noexcept;
+  /// Where a new cell is to live; a pinned one has it counted. Throws
+  /// `std::invalid_argument` for a dispatcher that is not there,
+  /// `std::system_error` when there is no thread for it.
+  scheduler& place(cell* parent, const spawn_options* options);
+  /// That cell has ended, or was not made after all.
+  void unplace(scheduler& home) noexcept {
+    if (home.pinned() && home.remove_cell()) idle(home);
+  }
+  /// Of the system's own dispatcher.
   scheduler& context(std::size_t index) noexcept {
-    return *schedulers_[index % schedulers_.size()];
+    return groups_.front().at(index);
   }
-  scheduler& next_context() noexcept {
-    return context(turn_.fetch_add(1, std::memory_order_relaxed));
-  }
+  scheduler& next_context() noexcept { return groups_.front().next(); }
   std::uint32_t next_number() noexcept {
     const auto n = numbers_.fetch_add(1, std::memory_order_relaxed) + 1;
     return n != 0 ? n : next_number();
@@ -166,9 +176,54 @@ class system_core {
   /// Before the first. Gives the user's `io_context`; null when it is our own.
   virtual net::io_context* before_offloads() { return nullptr; }
 
+  /// A thread of its own for one cell, and those beside it; the cell is
+  /// counted.
+  virtual scheduler& pin();
+  /// Nobody lives there any more.
+  virtual void idle(scheduler&) noexcept {}
+
+  /// The contexts of one dispatcher.
+  class group {
+   public:
+    group(std::string_view name, dispatcher::kind kind)
+        : name_{name}, kind_{kind} {}
+
+    void add(scheduler& s) { contexts_.push_back(&s); }
+    std::string_view name() const noexcept { return name_; }
+    dispatcher::kind which() const noexcept { return kind_; }
+    scheduler& at(std::size_t i) const noexcept {
+      return *contexts_[i % contexts_.size()];
+    }
+    scheduler& next() noexcept {
+      if (contexts_.size() == 1) return *contexts_.front();
+      return at(turn_.fetch_add(1, std::memory_order_relaxed));
+    }
+    bool has(const scheduler& s) const noexcept {
+      return std::find(contexts_.begin(), contexts_.end(), &s) !=
+             contexts_.end();
+    }
+
+   private:
+    const std::string name_;
+    const dispatcher::kind kind_;
+    std::vector<scheduler*> contexts_;
+    std::atomic<std::uint32_t> turn_{0};
+  };
+
+  /// Makes a context the last one of the last group.
+  void add_context(std::unique_ptr<scheduler> s) {
+    schedulers_.push_back(std::move(s));
+    groups_.back().add(*schedulers_.back());
+  }
+  /// Calls `f` with each context there is.
+  virtual void each_context(const std::function<void(scheduler&)>& f);
+
+  /// The system's own dispatcher first, then named ones.
+  std::deque<group> groups_;
   std::vector<std::unique_ptr<scheduler>> schedulers_;
 
  private:
+  scheduler& place_in(group& g, cell* parent, long where);
   class signals;
   class watch;
 
@@ -177,6 +232,8 @@ class system_core {
   const std::uint32_t throughput_;
   const kind kind_;
   const bool detects_deadlocks_;
+  /// Children of `/user` are pinned, unless they choose otherwise.
+  const bool pins_;
   actor_system facade_;
   event_stream events_;
   registry names_;
@@ -184,7 +241,6 @@ class system_core {
   /// Counted until it is released by the owner of the system.
   cell* guardian_ = nullptr;
   std::atomic<std::uint32_t> numbers_{0};
-  std::atomic<std::uint32_t> turn_{0};
   std::atomic<bool> draining_{false};
   /// It has thrown, and the log says so.
   std::atomic<bool> trace_threw_{false};

@@ -200,7 +200,7 @@ manual_core::manual_core(const simulation_options& options)
     throw std::invalid_argument("io_limit and io_grace may not be negative");
   auto home = std::make_unique<manual_scheduler>(*this, options.seed);
   home_ = home.get();
-  schedulers_.push_back(std::move(home));
+  add_context(std::move(home));
   start_guardian();
 }
 

@@ -126,6 +126,11 @@ done | sort -u | wc -l)
 name=pipeline
 refused "usage" sideways
 refused "usage" bounded 0
+for ((i = 0; i != 10; ++i)); do
+  has pool "sea: 100 x 75" "ship: 100 x 100" "sea: 50 x 37" "ship: 50 x 50" \
+    "nothing: the actor failed while handling the message" \
+    "failed on a resize: std::invalid_argument: nothing has no width; restarted"
+done
 
 # in_order PROGRAM <LINES: it ends well, and has printed these in this order,
 # others between them.

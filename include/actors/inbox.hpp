@@ -130,7 +130,8 @@ class inbox {
 
   /// Starts it.
   explicit inbox(actor_system& system)
-      : actor_{system.spawn_once(&detail::inbox_body<value_type, Ms...>)} {}
+      : actor_{system.spawn_once({.dispatcher = dispatcher::system()},
+                                 &detail::inbox_body<value_type, Ms...>)} {}
   inbox(inbox&&) noexcept = default;
   inbox& operator=(inbox&& other) noexcept {
     std::swap(actor_, other.actor_);

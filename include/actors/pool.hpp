@@ -340,6 +340,8 @@ struct spawn_plan<pool<Routing, Strategy, ToAll...>> {
           true};
       plan what{p.size_,    p.routing_,         p.supervision_,
                 p.options_, std::forward<F>(f), {std::forward<Args>(args)...}};
+      if (options && options->dispatcher && !what.options.dispatcher)
+        what.options.dispatcher = options->dispatcher;
       return typename traits::ref_type{spawn_holder<holder>(
           system, parent, type, options, &routes::body, std::move(what))};
     }

@@ -29,7 +29,11 @@ struct spawn_options {
   /// that an actor below the same parent has: `errc::name_taken`; the name is
   /// free again when that one has ended. Empty, the default: `$` and a number.
   std::string name = {};
-  /// Where it runs.
+  /// Which threads run it. Default: those of its parent; for children of
+  /// `/user` the system's. One that the system has not, or a guest, which has
+  /// no threads: `std::invalid_argument`. A simulation runs all itself.
+  std::optional<actors::dispatcher> dispatcher = {};
+  /// Where among them.
   actors::placement placement = {};
   /// After which ends it is started again. Default: `transient`, after a
   /// failure; for `spawn_once` `never`, and nothing else.

@@ -38,8 +38,13 @@ namespace actors {
 struct system_options {
   /// Threads of its own, 1 to 1024. Default: one a core. Not for guests.
   std::optional<std::size_t> threads = {};
-  /// How they run actors. Not for guests, which are always `shared`.
+  /// How they run actors: `pool()`, `shared()` or `pinned()`; with the last,
+  /// `threads` (default: 1) are for what is no actor's. Not for guests, which
+  /// are always `shared`.
   actors::dispatcher dispatcher = actors::dispatcher::pool();
+  /// More threads, for actors that choose them: `{.dispatcher =
+  /// dispatcher::named("db")}`. Not for guests.
+  std::vector<pool_options> pools = {};
   /// Messages an actor handles in a row before others get their turn; at
   /// least 1.
   std::size_t throughput = 128;

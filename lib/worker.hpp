@@ -1,10 +1,10 @@
-/// The dispatcher `pool`: one `io_context` a thread, a run queue on each.
+/// A thread of a dispatcher, and the context that it alone runs.
+#pragma once
+
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "cell.hpp"
 #include "recycling_allocator.hpp"
@@ -13,21 +13,14 @@
 
 namespace actors::detail {
 
-namespace {
-
-void pause() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 /// A thread and the actors that live on it.
 class worker final : public scheduler {
  public:
-  explicit worker(system_core& core, bool spins)
-      : scheduler{core, true, false}, io_{1}, alarm_{io_}, spins_{spins} {}
+  worker(system_core& core, bool spins, bool pinned = false)
+      : scheduler{core, true, false, pinned},
+        io_{1},
+        alarm_{io_},
+        spins_{spins} {}
 
   void start() {
     thread_ = std::thread{[this] {
@@ -50,9 +43,6 @@ class worker final : public scheduler {
     here.home = this;
     io_.close();
     here.home = nullptr;
-  }
-  bool runs_here() const noexcept {
-    return std::this_thread::get_id() == thread_.get_id();
   }
 
   void wake(cell& c, lane_id which) noexcept override {
@@ -99,6 +89,14 @@ class worker final : public scheduler {
   }
 
  private:
+  static void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+
   static constexpr std::uintptr_t asleep = 2;
   /// Turns between two looks at the io_context. A look costs about 300 ns.
   static constexpr int batch = 256;
@@ -179,47 +177,5 @@ class worker final : public scheduler {
   const bool spins_;
   std::thread thread_;
 };
-
-class pool final : public system_core {
- public:
-  pool(const system_options& options, std::size_t threads)
-      : system_core{options, kind::owner} {
-    const bool spins = std::thread::hardware_concurrency() > 1;
-    for (std::size_t i = 0; i != threads; ++i) {
-      auto w = std::make_unique<worker>(*this, spins);
-      workers_.push_back(w.get());
-      schedulers_.push_back(std::move(w));
-    }
-    try {
-      for (worker* w : workers_) w->start();
-    } catch (...) {
-      // No more threads are to be had. Nothing has run on those there are.
-      for (worker* w : workers_) w->stop();
-      for (worker* w : workers_) w->join();
-      throw;
-    }
-    start_guardian();
-  }
-
-  void ask_threads_to_stop() noexcept override {
-    for (worker* w : workers_) w->stop();
-  }
-
-  void shut_down() noexcept override {
-    for (worker* w : workers_) w->join();
-    for (worker* w : workers_) w->wait_for_posts();
-    wait_for_offloaded();
-    for (worker* w : workers_) w->close();
-  }
-
- private:
-  std::vector<worker*> workers_;
-};
-
-}  // namespace
-
-system_core* make_pool(const system_options& options, std::size_t threads) {
-  return new pool{options, threads};
-}
 
 }  // namespace actors::detail
