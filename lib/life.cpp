@@ -169,8 +169,8 @@ bool cell::children_ended() noexcept {
     }
     return true;
   }
-  const bool drains = stop_ != stop_phase::no &&
-                      (core().draining() || drains_children_);
+  const bool drains =
+      stop_ != stop_phase::no && (core().draining() || drains_children_);
   if (!killed_ && !drains) limit_children();
   cell& last = *first_child_->previous_sibling_;
   if (!killed_ && !last.told_to_stop_) {
