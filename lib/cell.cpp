@@ -244,7 +244,7 @@ inline void cell::run_frame(fiber& f, std::coroutine_handle<> frame) noexcept {
   main_.run(frame);
   if (body_.done())
     body_done();
-  else if (!ready_ && type_->accepts->count == 0)
+  else if (!ready_ && type_->accepts->count == 0 && !type_->object)
     mark_ready();
 }
 
@@ -382,9 +382,14 @@ bool cell::step_life() noexcept {
       start_body();
     return true;
   }
+  // A handler that waits while its object has failed is not to go on.
+  if (failing() && in_handler_ && !main_.told && lasts()) {
+    cancel(main_);
+    return true;
+  }
   if (renewal_ != renewal::no) return step_renewal();
   if (body_ended_) return step_end();
-  if (failing()) return wait_for_frames();
+  if (failing() && !lasts()) return wait_for_frames();
   return stop_ != stop_phase::no && step_stop();
 }
 
@@ -449,7 +454,7 @@ void cell::free_frames() noexcept {
   drop_hand(main_);
   if (traits_ & elsewhere) trace_done();
   body_ended_ = special_ = true;
-  in_handler_ = false;
+  in_handler_ = last_words_ = false;
 }
 
 // --- receive ----------------------------------------------------------------

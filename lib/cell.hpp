@@ -31,8 +31,10 @@ class scheduler;
 class system_core;
 enum class child_order : std::uint8_t;
 struct child_state;
+struct birth;
 struct child_task_base;
 struct failure_record;
+struct parting;
 struct policy_task_base;
 struct supervision;
 struct timed_message;
@@ -53,6 +55,8 @@ struct cell_extras {
   registry::place* place = nullptr;
   std::optional<duration> stop_timeout;
   std::exception_ptr error;
+  /// Of an object's former incarnation, until the next one asks.
+  std::exception_ptr cause;
   /// Operations that wait for the start and for the end.
   std::vector<ask_state*> started;
   std::vector<ask_state*> stopped;
@@ -317,6 +321,13 @@ class cell
   std::uint32_t next_child_number();
   bool held() const noexcept { return renewal_ == renewal::held; }
 
+  // Objects, see object.cpp.
+
+  birth born() noexcept;
+  void begin_service() noexcept { last_words_ = true; }
+  parting part() const noexcept;
+  void failed_again(std::exception_ptr error) noexcept;
+
   bool torn_down() const noexcept { return torn_down_; }
   /// Destroys what is left of an actor whose `io_context` is going.
   void tear_down() noexcept;
@@ -398,6 +409,9 @@ class cell
   std::optional<duration> stop_limit() const noexcept;
   void kill_children() noexcept;
 
+  /// Its body is told of the end, whatever the end comes from but a kill.
+  bool lasts() const noexcept { return last_words_ && !main_.killed; }
+  void wind_up() noexcept;
   bool supervised() const noexcept {
     return parent_ && stop_ == stop_phase::no && !killed_;
   }
@@ -545,6 +559,8 @@ class cell
   bool tells_up_ : 1 = false;
   /// Its children are drained, not stopped.
   bool drains_children_ : 1 = false;
+  /// The body holds an object and serves with it, or has it say its last words.
+  bool last_words_ : 1 = false;
   renewal renewal_ : 2 = renewal::no;
   std::coroutine_handle<promise<void>> body_;
   receiver* receiver_ = nullptr;

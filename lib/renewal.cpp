@@ -28,15 +28,22 @@ failure_record::~failure_record() {
 void cell::fail(std::exception_ptr error, fiber* by) noexcept {
   // One that is held in `serve` may fail again, by a child task.
   const bool in_serve = held() && !main_.killed;
-  if (published_ || body_ended_ || killed_ || (failing() && !in_serve)) return;
+  if (published_ || body_ended_ || killed_) return;
+  if (failing() && !in_serve) {
+    if (lasts()) failed_again(std::move(error));
+    return;
+  }
   kind_ = exit_reason::failed;
   special_ = true;
-  unlimit();
   const std::type_info* const message = message_of(by);
-  if (!started_) {
-    started_ = body_ended_ = true;
+  if (lasts()) {
+    wind_up();
   } else {
-    destroy_incarnation();
+    unlimit();
+    if (started_)
+      destroy_incarnation();
+    else
+      started_ = body_ended_ = true;
   }
   failed(std::move(error), message, false);
 }
@@ -84,11 +91,11 @@ void cell::failed(std::exception_ptr error, const std::type_info* message,
     return;
   }
   cell_extras& x = extras();
-  x.error = error;
+  if (!x.error) x.error = error;  // the first is why it ends
   special_ = true;
   if (renewal_ == renewal::falling) {
     // As of any that ends: it is reported, and the end goes on.
-    if (!body_ended_) hard_ = true;
+    if (!body_ended_ && !lasts()) hard_ = true;
     report_failed(error, message, directive::restart, {}, false);
     return;
   }
@@ -155,7 +162,7 @@ void cell::directed(child_order what, duration delay, std::uint32_t generation,
   switch (what) {
     case child_order::resume:
       if (!held()) return;
-      if (!body_ended_ && !main_.killed) {
+      if (!body_ended_ && !main_.killed && (extras_->held || !lasts())) {
         report_decided(directive::resume, {}, false);
         resume_held();
         return;
@@ -224,7 +231,12 @@ void cell::begin_fall() noexcept {
   end_timers();
   switch (renewal_) {
     case renewal::held:
-      fall_hard();
+      if (!lasts()) {
+        fall_hard();
+        return;
+      }
+      renewal_ = renewal::falling;
+      stop_ = stop_phase::requested;
       return;
     case renewal::down:
       unlimit();
@@ -306,6 +318,7 @@ void cell::rise() noexcept {
   unlimit();
   renewal_ = renewal::no;
   kind_ = exit_reason::normal;
+  if (x.error && type_->object) x.cause = x.error;
   x.error = nullptr;
   if (!std::exchange(x.unbegun, false)) ++x.restarts;
   x.restarted_at = home_->now();
@@ -321,7 +334,12 @@ void cell::end_renewal() noexcept {
   switch (before) {
     case renewal::held:
       report_decided(directive::stop, {}, false);
-      if (!body_ended_) destroy_incarnation();
+      if (lasts() && !killed_) {
+        close();
+        if (stop_ == stop_phase::no) stop_ = stop_phase::requested;
+      } else if (!body_ended_) {
+        destroy_incarnation();
+      }
       return;
     case renewal::falling:
       // Its frames are going, and it has not failed.

@@ -14,6 +14,7 @@
 
 namespace actors::detail {
 
+class construction;
 class system_core;
 
 /// One `io_context` (or the test's own) on which actors live, and what they
@@ -140,6 +141,8 @@ struct thread_state {
   bool at_top = false;
   /// Messages for actors of other threads that had some already.
   std::uint32_t pushes = 0;
+  /// The object of an actor that is being constructed, or null.
+  construction* constructing = nullptr;
   /// The cell that runs on it now, or null, and how many turns there have been.
   /// Written by this thread, read by who waits for the system's end.
   std::atomic<cell*> current{nullptr};

@@ -2,6 +2,7 @@
 /// kit (<actors/testing.hpp>).
 #pragma once
 
+#include "actors/actor.hpp"
 #include "actors/child_task.hpp"
 #include "actors/context.hpp"
 #include "actors/count_down_latch.hpp"

@@ -140,15 +140,16 @@ class context<> {
   /// Gives an `actor_ref<Ms...>`. While this actor is stopping:
   /// `errc::actor_stopped`. Several that share the work: see `pool`.
   template <class F, class... Args>
-  requires(!std::is_convertible_v<F, spawn_options>) auto spawn(
-      F&& f, Args&&... args) {
+  requires(!std::is_convertible_v<F, spawn_options> &&
+           !detail::actor_class<F>) auto spawn(F&& f, Args&&... args) {
     return detail::spawn_checked<false>(detail::core_of(cell()), &cell(),
                                         nullptr, std::forward<F>(f),
                                         std::forward<Args>(args)...);
   }
   /// As above; options out of range: `std::invalid_argument`.
   template <class F, class... Args>
-  auto spawn(const spawn_options& options, F&& f, Args&&... args) {
+  requires(!detail::actor_class<F>) auto spawn(const spawn_options& options,
+                                               F&& f, Args&&... args) {
     return detail::spawn_checked<false>(detail::core_of(cell()), &cell(),
                                         &options, std::forward<F>(f),
                                         std::forward<Args>(args)...);
@@ -156,18 +157,47 @@ class context<> {
   /// As `spawn`, for arguments that can only be moved (a socket): it moves
   /// them in, and the actor is never restarted.
   template <class F, class... Args>
-  requires(!std::is_convertible_v<F, spawn_options>) auto spawn_once(
-      F&& f, Args&&... args) {
+  requires(!std::is_convertible_v<F, spawn_options> &&
+           !detail::actor_class<F>) auto spawn_once(F&& f, Args&&... args) {
     return detail::spawn_checked<true>(detail::core_of(cell()), &cell(),
                                        nullptr, std::forward<F>(f),
                                        std::forward<Args>(args)...);
   }
   /// As above; options out of range: `std::invalid_argument`.
   template <class F, class... Args>
-  auto spawn_once(const spawn_options& options, F&& f, Args&&... args) {
+  requires(!detail::actor_class<F>) auto spawn_once(
+      const spawn_options& options, F&& f, Args&&... args) {
     return detail::spawn_checked<true>(detail::core_of(cell()), &cell(),
                                        &options, std::forward<F>(f),
                                        std::forward<Args>(args)...);
+  }
+
+  /// Starts an actor that is an object of class `A`, derived from
+  /// `actors::actor<Ms...>`, see there; each incarnation is constructed from
+  /// copies of the arguments. Options, if any, come first.
+  template <class A, class... Args>
+  requires(!detail::starts_with_options<Args...>) auto spawn(Args&&... args) {
+    return detail::spawn_class<false, A>(detail::core_of(cell()), &cell(),
+                                         nullptr, std::forward<Args>(args)...);
+  }
+  /// As above; options out of range: `std::invalid_argument`.
+  template <class A, class... Args>
+  auto spawn(const spawn_options& options, Args&&... args) {
+    return detail::spawn_class<false, A>(detail::core_of(cell()), &cell(),
+                                         &options, std::forward<Args>(args)...);
+  }
+  /// As above, for arguments that can only be moved; never restarted.
+  template <class A, class... Args>
+  requires(!detail::starts_with_options<Args...>) auto spawn_once(
+      Args&&... args) {
+    return detail::spawn_class<true, A>(detail::core_of(cell()), &cell(),
+                                        nullptr, std::forward<Args>(args)...);
+  }
+  /// As above; options out of range: `std::invalid_argument`.
+  template <class A, class... Args>
+  auto spawn_once(const spawn_options& options, Args&&... args) {
+    return detail::spawn_class<true, A>(detail::core_of(cell()), &cell(),
+                                        &options, std::forward<Args>(args)...);
   }
 
   /// Starts a child task beside this body, on the actor's strand, as soon as

@@ -509,6 +509,9 @@ class [[nodiscard]] hold_op : public awaitable_base, private wait {
     if (aborted_) throw_error(operation_aborted());
   }
 
+ protected:
+  bool aborted() const noexcept { return aborted_; }
+
  private:
   std::exception_ptr error_;
   bool aborted_ = false;

@@ -72,6 +72,10 @@ struct actor_parameter_would_dangle_take_it_by_value;
 /// dangle. Take the owner by value.
 template <class Parameter, class Arg>
 struct actor_parameter_would_view_a_temporary_take_it_by_value;
+/// Says, in a compile error, what `spawn<A>(…)` needs: `#include
+/// <actors/actor.hpp>`.
+template <class A>
+struct spawn_of_a_class_needs_actors_actor_hpp;
 
 namespace detail {
 
@@ -89,6 +93,8 @@ struct actor_type {
   bool once;
   /// Its drain is one of its children, too.
   bool drains_children = false;
+  /// Its body holds an object, see <actors/actor.hpp>.
+  bool object = false;
 };
 
 /// Creates a cell whose holder is still raw memory. `parent` null: a child of
@@ -305,6 +311,39 @@ auto spawn_checked(system_core& system, cell* parent,
       return error_line<mistake>::say();
     }
   }
+}
+
+// --- classes, see <actors/actor.hpp> ----------------------------------------
+
+/// The base of all class-style actors.
+class actor_base {};
+
+/// Of `spawn<A>(args…)`, which is no `spawn(f, args…)`.
+template <class A>
+concept actor_class = std::is_base_of_v<actor_base, A>;
+template <class... Args>
+inline constexpr bool starts_with_options = false;
+template <class Arg, class... Args>
+inline constexpr bool starts_with_options<Arg, Args...> =
+    std::is_convertible_v<Arg, spawn_options>;
+
+/// Defined by <actors/actor.hpp>.
+template <class A>
+struct class_bridge;
+
+template <class A>
+concept class_bridged = requires {
+  sizeof(class_bridge<A>);
+};
+
+template <bool Once, class A, class... Args>
+auto spawn_class(system_core& system, cell* parent,
+                 const spawn_options* options, Args&&... args) {
+  if constexpr (class_bridged<A>)
+    return class_bridge<A>::template spawn<Once>(system, parent, options,
+                                                 std::forward<Args>(args)...);
+  else
+    return error_line<spawn_of_a_class_needs_actors_actor_hpp<A>>::say();
 }
 
 }  // namespace detail

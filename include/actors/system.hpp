@@ -210,15 +210,16 @@ class actor_system {
   /// Starts an actor below `/user`; see `context::spawn`. On a system that has
   /// been terminated it gives a ref that has already ended.
   template <class F, class... Args>
-  requires(!std::is_convertible_v<F, spawn_options>) auto spawn(
-      F&& f, Args&&... args) {
+  requires(!std::is_convertible_v<F, spawn_options> &&
+           !detail::actor_class<F>) auto spawn(F&& f, Args&&... args) {
     return detail::spawn_checked<false>(*core_, nullptr, nullptr,
                                         std::forward<F>(f),
                                         std::forward<Args>(args)...);
   }
   /// As above; options out of range: `std::invalid_argument`.
   template <class F, class... Args>
-  auto spawn(const spawn_options& options, F&& f, Args&&... args) {
+  requires(!detail::actor_class<F>) auto spawn(const spawn_options& options,
+                                               F&& f, Args&&... args) {
     return detail::spawn_checked<false>(*core_, nullptr, &options,
                                         std::forward<F>(f),
                                         std::forward<Args>(args)...);
@@ -226,18 +227,47 @@ class actor_system {
   /// As `spawn`, for arguments that can only be moved (a socket): it moves
   /// them in, and the actor is never restarted.
   template <class F, class... Args>
-  requires(!std::is_convertible_v<F, spawn_options>) auto spawn_once(
-      F&& f, Args&&... args) {
+  requires(!std::is_convertible_v<F, spawn_options> &&
+           !detail::actor_class<F>) auto spawn_once(F&& f, Args&&... args) {
     return detail::spawn_checked<true>(*core_, nullptr, nullptr,
                                        std::forward<F>(f),
                                        std::forward<Args>(args)...);
   }
   /// As above; options out of range: `std::invalid_argument`.
   template <class F, class... Args>
-  auto spawn_once(const spawn_options& options, F&& f, Args&&... args) {
+  requires(!detail::actor_class<F>) auto spawn_once(
+      const spawn_options& options, F&& f, Args&&... args) {
     return detail::spawn_checked<true>(*core_, nullptr, &options,
                                        std::forward<F>(f),
                                        std::forward<Args>(args)...);
+  }
+
+  /// Starts an actor that is an object of class `A`, derived from
+  /// `actors::actor<Ms...>`, see there; each incarnation is constructed from
+  /// copies of the arguments. Options, if any, come first.
+  template <class A, class... Args>
+  requires(!detail::starts_with_options<Args...>) auto spawn(Args&&... args) {
+    return detail::spawn_class<false, A>(*core_, nullptr, nullptr,
+                                         std::forward<Args>(args)...);
+  }
+  /// As above; options out of range: `std::invalid_argument`.
+  template <class A, class... Args>
+  auto spawn(const spawn_options& options, Args&&... args) {
+    return detail::spawn_class<false, A>(*core_, nullptr, &options,
+                                         std::forward<Args>(args)...);
+  }
+  /// As above, for arguments that can only be moved; never restarted.
+  template <class A, class... Args>
+  requires(!detail::starts_with_options<Args...>) auto spawn_once(
+      Args&&... args) {
+    return detail::spawn_class<true, A>(*core_, nullptr, nullptr,
+                                        std::forward<Args>(args)...);
+  }
+  /// As above; options out of range: `std::invalid_argument`.
+  template <class A, class... Args>
+  auto spawn_once(const spawn_options& options, Args&&... args) {
+    return detail::spawn_class<true, A>(*core_, nullptr, &options,
+                                        std::forward<Args>(args)...);
   }
 
   /// Runs `task<T> f(context<…>, args…)` as an actor, blocks until it ends and

@@ -214,25 +214,48 @@ class simulation {
 
   /// `system().spawn(…)`.
   template <class F, class... Args>
-  requires(!std::is_convertible_v<F, spawn_options>) auto spawn(
-      F&& f, Args&&... args) {
+  requires(!std::is_convertible_v<F, spawn_options> &&
+           !detail::actor_class<F>) auto spawn(F&& f, Args&&... args) {
     return system().spawn(std::forward<F>(f), std::forward<Args>(args)...);
   }
   /// As above.
   template <class F, class... Args>
-  auto spawn(const spawn_options& options, F&& f, Args&&... args) {
+  requires(!detail::actor_class<F>) auto spawn(const spawn_options& options,
+                                               F&& f, Args&&... args) {
     return system().spawn(options, std::forward<F>(f),
                           std::forward<Args>(args)...);
   }
+  /// `system().spawn<A>(…)`, of a class; options, if any, come first.
+  template <class A, class... Args>
+  requires(!detail::starts_with_options<Args...>) auto spawn(Args&&... args) {
+    return system().template spawn<A>(std::forward<Args>(args)...);
+  }
+  template <class A, class... Args>
+  auto spawn(const spawn_options& options, Args&&... args) {
+    return system().template spawn<A>(options, std::forward<Args>(args)...);
+  }
+  /// `system().spawn_once<A>(…)`.
+  template <class A, class... Args>
+  requires(!detail::starts_with_options<Args...>) auto spawn_once(
+      Args&&... args) {
+    return system().template spawn_once<A>(std::forward<Args>(args)...);
+  }
+  template <class A, class... Args>
+  auto spawn_once(const spawn_options& options, Args&&... args) {
+    return system().template spawn_once<A>(options,
+                                           std::forward<Args>(args)...);
+  }
+
   /// `system().spawn_once(…)`.
   template <class F, class... Args>
-  requires(!std::is_convertible_v<F, spawn_options>) auto spawn_once(
-      F&& f, Args&&... args) {
+  requires(!std::is_convertible_v<F, spawn_options> &&
+           !detail::actor_class<F>) auto spawn_once(F&& f, Args&&... args) {
     return system().spawn_once(std::forward<F>(f), std::forward<Args>(args)...);
   }
   /// As above.
   template <class F, class... Args>
-  auto spawn_once(const spawn_options& options, F&& f, Args&&... args) {
+  requires(!detail::actor_class<F>) auto spawn_once(
+      const spawn_options& options, F&& f, Args&&... args) {
     return system().spawn_once(options, std::forward<F>(f),
                                std::forward<Args>(args)...);
   }
