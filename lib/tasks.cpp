@@ -61,7 +61,8 @@ void cancel_child_task(child_task_base& t) noexcept {
 }
 
 void cell::start_task(child_task_base& t) {
-  if (body_ended_ || killed_ || failing())
+  const bool has_failed = failing() && !(lasts() && stop_ == stop_phase::told);
+  if (body_ended_ || killed_ || has_failed)
     throw_error(make_error_code(errc::actor_stopped));
   cell_extras& x = extras();
   t.next_task = x.tasks;

@@ -34,15 +34,6 @@ namespace detail {
 
 // --- receive ----------------------------------------------------------------
 
-/// Whether an overload of `A::receive` has these parameters, and no others that
-/// they convert to.
-template <class A, class R, class... Ps>
-concept has_receive = requires {
-  static_cast<R (A::*)(Ps...)>(&A::receive);
-}
-|| requires { static_cast<R (A::*)(Ps...) const>(&A::receive); }
-|| requires { static_cast<R (*)(Ps...)>(&A::receive); };
-
 template <class A, class... Args>
 using receive_result_t =
     decltype(std::declval<A&>().receive(std::declval<Args>()...));
@@ -52,27 +43,98 @@ concept calls_receive = requires {
   typename receive_result_t<A, Args...>;
 };
 
+/// Whether an overload of `A::receive` is of type `F`: has these parameters,
+/// and none that they convert to.
+template <class A, class F>
+concept has_receive = requires {
+  static_cast<F>(&A::receive);
+};
+template <class A, class F>
+concept has_receive_template = requires {
+  static_cast<F>(&A::template receive<>);
+};
+/// As above; but a template that could be that does not count.
+template <class A, class F>
+constexpr bool has_plain_receive() {
+  if constexpr (!has_receive<A, F>)
+    return false;
+  else if constexpr (!has_receive_template<A, F>)
+    return true;
+  else
+    return static_cast<F>(&A::receive) !=
+           static_cast<F>(&A::template receive<>);
+}
+template <class A, class R, class... Ps>
+constexpr bool has_plain_receive_of() {
+  return has_plain_receive<A, R (A::*)(Ps...)>() ||
+         has_plain_receive<A, R (A::*)(Ps...) const>() ||
+         has_plain_receive<A, R (*)(Ps...)>();
+}
+template <class A, class R, class... Ps>
+constexpr bool has_receive_of() {
+  return has_receive<A, R (A::*)(Ps...)> ||
+         has_receive<A, R (A::*)(Ps...) const> || has_receive<A, R (*)(Ps...)>;
+}
+
 /// How `receive` is called with an `M`, and a reply slot where there is one.
 template <class P, class... Slot>
 struct receive_style {
   using parameter = P;
 };
 
-/// Which overload of `receive` takes an `M`; `void`: none.
 template <class A, class M, class... Slot>
-constexpr auto find_receive() {
+constexpr auto find_plain_lvalue() {
+  if constexpr (calls_receive<A, M&, Slot...>) {
+    using R = receive_result_t<A, M&, Slot...>;
+    if constexpr (has_plain_receive_of<A, R, M&, Slot...>())
+      return std::type_identity<receive_style<M&, Slot...>>{};
+    else
+      return std::type_identity<void>{};
+  } else {
+    return std::type_identity<void>{};
+  }
+}
+template <class A, class M, class... Slot>
+constexpr auto find_plain_reference() {
+  if constexpr (calls_receive<A, const M&, Slot...>) {
+    using R = receive_result_t<A, const M&, Slot...>;
+    if constexpr (has_plain_receive_of<A, R, const M&, Slot...>())
+      return std::type_identity<receive_style<const M&, Slot...>>{};
+    else
+      return find_plain_lvalue<A, M, Slot...>();
+  } else {
+    return find_plain_lvalue<A, M, Slot...>();
+  }
+}
+/// Which overload of `receive` takes an `M`, templates aside; `void`: none.
+template <class A, class M, class... Slot>
+constexpr auto find_plain_receive() {
   if constexpr (calls_receive<A, M&&, Slot...>) {
     using R = receive_result_t<A, M&&, Slot...>;
-    if constexpr (has_receive<A, R, M, Slot...> ||
-                  has_receive<A, R, M&&, Slot...>)
+    if constexpr (has_plain_receive_of<A, R, M, Slot...>() ||
+                  has_plain_receive_of<A, R, M&&, Slot...>())
       return std::type_identity<receive_style<M&&, Slot...>>{};
-    else if constexpr (has_receive<A, R, const M&, Slot...>)
+    else
+      return find_plain_reference<A, M, Slot...>();
+  } else {
+    return find_plain_reference<A, M, Slot...>();
+  }
+}
+/// Likewise, of the templates.
+template <class A, class M, class... Slot>
+constexpr auto find_receive_template() {
+  if constexpr (calls_receive<A, M&&, Slot...>) {
+    using R = receive_result_t<A, M&&, Slot...>;
+    if constexpr (has_receive_of<A, R, M, Slot...>() ||
+                  has_receive_of<A, R, M&&, Slot...>())
+      return std::type_identity<receive_style<M&&, Slot...>>{};
+    else if constexpr (has_receive_of<A, R, const M&, Slot...>())
       return std::type_identity<receive_style<const M&, Slot...>>{};
     else
       return std::type_identity<void>{};
   } else if constexpr (calls_receive<A, M&, Slot...>) {
     using R = receive_result_t<A, M&, Slot...>;
-    if constexpr (has_receive<A, R, M&, Slot...>)
+    if constexpr (has_receive_of<A, R, M&, Slot...>())
       return std::type_identity<receive_style<M&, Slot...>>{};
     else
       return std::type_identity<void>{};
@@ -81,15 +143,25 @@ constexpr auto find_receive() {
   }
 }
 
+/// As a set of handlers does: first those for just this message.
 template <class A, class M>
 constexpr auto choose_receive() {
-  using plain = typename decltype(find_receive<A, M>())::type;
+  using plain = typename decltype(find_plain_receive<A, M>())::type;
   if constexpr (!std::is_void_v<plain>)
     return std::type_identity<plain>{};
-  else if constexpr (question<M>)
-    return find_receive<A, M, slot_of_t<M>>();
-  else
-    return std::type_identity<void>{};
+  else if constexpr (!question<M>)
+    return find_receive_template<A, M>();
+  else {
+    using slot = slot_of_t<M>;
+    using with_slot = typename decltype(find_plain_receive<A, M, slot>())::type;
+    using generic = typename decltype(find_receive_template<A, M>())::type;
+    if constexpr (!std::is_void_v<with_slot>)
+      return std::type_identity<with_slot>{};
+    else if constexpr (!std::is_void_v<generic>)
+      return std::type_identity<generic>{};
+    else
+      return find_receive_template<A, M, slot>();
+  }
 }
 template <class A, class M>
 using receive_style_t = typename decltype(choose_receive<A, M>())::type;
