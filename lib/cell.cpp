@@ -344,7 +344,7 @@ bool cell::sleep() noexcept {
   // looks for itself when it comes to `receive`.
   if (receiver_ &&
       !(receiver_->type->filter && receiver_->type->filter->count == 0) &&
-      stop_ < stop_phase::requested && !killed_) {
+      stop_ < stop_phase::requested && !killed_ && !held()) {
     if (bounded_mailbox* m = mailbox())
       return m->sleep(receiver_->type->filter);
     return user_.sleep();
