@@ -411,9 +411,15 @@ struct class_bridge {
   static cell_ptr make(system_core& system, cell* parent,
                        const spawn_options* options, Args&&... args) {
     using holder = constructor<Once, A, std::decay_t<Args>...>;
-    static constexpr actor_type type{
-        &typeid(A),     &Set::filter,    &holder::start, &holder::destroy,
-        sizeof(holder), alignof(holder), Once,           true};
+    static constexpr actor_type type{&typeid(A),
+                                     &Set::filter,
+                                     &holder::start,
+                                     &holder::destroy,
+                                     sizeof(holder),
+                                     alignof(holder),
+                                     Once,
+                                     false,
+                                     true};
     cell& c = create_cell(system, parent, type, options);
     try {
       ::new (holder_of(c)) holder(std::in_place, std::forward<Args>(args)...);

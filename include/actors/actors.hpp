@@ -19,6 +19,7 @@
 #include "actors/offload.hpp"
 #include "actors/operation.hpp"
 #include "actors/pool.hpp"
+#include "actors/proxy.hpp"
 #include "actors/publish.hpp"
 #include "actors/ref.hpp"
 #include "actors/registry.hpp"

@@ -72,6 +72,19 @@ T* make_node(Args&&... args) {
 inline ask_state* no_slot(envelope*) noexcept { return nullptr; }
 inline cell_base* no_sender(envelope*) noexcept { return nullptr; }
 
+/// As which message an `M` is declared: itself, or a base that it names.
+template <class M>
+struct declared_as {
+  using type = M;
+};
+template <class M>
+requires requires { typename M::declared_message; }
+struct declared_as<M> {
+  using type = typename M::declared_message;
+};
+template <class M>
+using declared_as_t = typename declared_as<M>::type;
+
 /// A message that was told.
 template <class M>
 struct told : envelope {
@@ -80,13 +93,17 @@ struct told : envelope {
       : envelope{nullptr, &type_of}, payload(std::forward<Args>(args)...) {}
 
   static void* payload_of(envelope* e) noexcept {
-    return &static_cast<told*>(e)->payload;
+    return static_cast<declared_as_t<M>*>(&static_cast<told*>(e)->payload);
   }
   static void drop(envelope* e, errc) noexcept {
     destroy_and_free(static_cast<told*>(e));
   }
-  static constexpr envelope_type type_of{&message_tag<M>, nullptr,  &payload_of,
-                                         &drop,           &no_slot, &no_slot,
+  static constexpr envelope_type type_of{&message_tag<declared_as_t<M>>,
+                                         nullptr,
+                                         &payload_of,
+                                         &drop,
+                                         &no_slot,
+                                         &no_slot,
                                          &no_sender};
 
   M payload;
@@ -358,7 +375,9 @@ struct asked final : envelope, reply_state<reply_of_t<M>> {
   }
 
   static asked* of(envelope* e) noexcept { return static_cast<asked*>(e); }
-  static void* payload_of(envelope* e) noexcept { return &of(e)->payload; }
+  static void* payload_of(envelope* e) noexcept {
+    return static_cast<declared_as_t<M>*>(&of(e)->payload);
+  }
   static void drop(envelope* e, errc why) noexcept {
     auto* self = of(e);
     if (self->open) {
@@ -399,12 +418,15 @@ struct asked final : envelope, reply_state<reply_of_t<M>> {
   static void free(ask_state& s) noexcept {
     destroy_and_free(static_cast<asked*>(&s));
   }
-  static constexpr envelope_type type_of{
-      &message_tag<M>, &typeid(reply_of_t<M>),
-      &payload_of,     &drop,
-      &slot_of,        &take_slot,
-      &sender_of,      &question_of,
-      &hand_on};
+  static constexpr envelope_type type_of{&message_tag<declared_as_t<M>>,
+                                         &typeid(reply_of_t<M>),
+                                         &payload_of,
+                                         &drop,
+                                         &slot_of,
+                                         &take_slot,
+                                         &sender_of,
+                                         &question_of,
+                                         &hand_on};
   static constexpr ask_type ask_type_of{&submit, &free, &reply::fail,
                                         false,   true,  &reply::put_error};
 
