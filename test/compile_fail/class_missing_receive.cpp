@@ -1,0 +1,19 @@
+// expect: actor_has_no_handler_for<get_balance>
+// errors: 1
+#include <actors/actors.hpp>
+
+#include <exception>
+#include <memory>
+#include <string>
+
+struct deposit {
+  int amount;
+};
+struct get_balance {
+  using reply_type = int;
+};
+class bank : public actors::actor<deposit, get_balance> {
+ public:
+  void receive(deposit);
+};
+void f(actors::actor_system& system) { (void)system.spawn<bank>(); }
