@@ -44,11 +44,16 @@ enum class place {
   // In the first start.
   factory,
   before_ready,
+  object_constructor,
+  object_pre_start,
   before_ready_after_timer,
   // In the start of a second incarnation.
   factory_again,
   copy_again,
   before_ready_again,
+  object_constructor_again,
+  object_post_restart,
+  object_pre_start_again,
   before_ready_after_timer_again,
   // In a handler.
   receive_plain,
@@ -61,12 +66,17 @@ enum class place {
   serve_timeout,
   receive_concurrent,
   serve_concurrent,
+  object_plain,
+  object_timer,
+  object_ask,
   // In the body.
   body,
   body_with_message,
   // Elsewhere.
   child_task,
   child_task_beside_handler,
+  object_child_task,
+  object_child_task_beside_handler,
   own_child,
   own_child_beside_handler,
   own_policy,
@@ -79,10 +89,15 @@ enum class place {
 
 constexpr std::array place_names{"factory",
                                  "before ready",
+                                 "object: constructor",
+                                 "object: pre_start",
                                  "before ready, after a timer",
                                  "factory again",
                                  "copy again",
                                  "before ready again",
+                                 "object: constructor again",
+                                 "object: post_restart",
+                                 "object: pre_start again",
                                  "before ready, after a timer, again",
                                  "receive, plain",
                                  "serve, plain",
@@ -94,10 +109,15 @@ constexpr std::array place_names{"factory",
                                  "serve, timeout",
                                  "receive, concurrent",
                                  "serve, concurrent",
+                                 "object: receive, plain",
+                                 "object: receive, timer",
+                                 "object: receive, ask",
                                  "body",
                                  "body, with message",
                                  "child task",
                                  "child task beside a handler",
+                                 "object: child task",
+                                 "object: child task beside a handler",
                                  "own child",
                                  "own child beside a handler",
                                  "own policy",
@@ -121,10 +141,30 @@ bool in_restart(place p) {
   return p >= place::factory_again &&
          p <= place::before_ready_after_timer_again;
 }
+/// It is an object of a class.
+bool object(place p) {
+  switch (p) {
+    case place::object_constructor:
+    case place::object_pre_start:
+    case place::object_constructor_again:
+    case place::object_post_restart:
+    case place::object_pre_start_again:
+    case place::object_plain:
+    case place::object_timer:
+    case place::object_ask:
+    case place::object_child_task:
+    case place::object_child_task_beside_handler:
+      return true;
+    default:
+      return false;
+  }
+}
 /// The exception leaves a handler that `serve` runs.
 bool resumable(place p) {
-  return p == place::serve_plain || p == place::serve_timer ||
-         p == place::serve_ask || p == place::serve_timeout;
+  return p == place::object_plain || p == place::object_timer ||
+         p == place::object_ask || p == place::serve_plain ||
+         p == place::serve_timer || p == place::serve_ask ||
+         p == place::serve_timeout;
 }
 bool serves(place p) {
   return resumable(p) || p == place::serve_concurrent ||
@@ -141,7 +181,10 @@ bool awaits(place p) {
     case place::serve_timer:
     case place::receive_ask:
     case place::serve_ask:
+    case place::object_timer:
+    case place::object_ask:
     case place::child_task_beside_handler:
+    case place::object_child_task_beside_handler:
     case place::own_child_beside_handler:
     case place::own_policy_in_handler_of_serve:
     case place::injected_in_handler:
@@ -154,7 +197,8 @@ bool awaits(place p) {
 /// hand when it fails.
 bool in_hand(place p) {
   return (awaits(p) || in_restart(p) || p == place::receive_plain ||
-          p == place::serve_plain || p == place::body_with_message);
+          p == place::serve_plain || p == place::object_plain ||
+          p == place::body_with_message);
 }
 /// Of several in hand none is the one that it is about.
 bool names_message(place p) {
@@ -172,8 +216,8 @@ bool injected(place p) {
 bool others_first(place p) {
   return concurrent(p) || p == place::receive_timeout ||
          p == place::serve_timeout || p == place::child_task ||
-         p == place::own_child || p == place::own_policy ||
-         p == place::injected;
+         p == place::object_child_task || p == place::own_child ||
+         p == place::own_policy || p == place::injected;
 }
 bool has_child(place p) {
   return p == place::own_child || p == place::own_child_beside_handler ||
@@ -259,6 +303,8 @@ struct world {
   bool armed = false;
   bool preluded = false;
   int supervisors = 0;
+  /// Objects that went without a last word.
+  int silent = 0;
   std::atomic<int> alive{0};
   std::map<std::string, int> live;
   std::map<std::string, int> born;
@@ -361,9 +407,11 @@ task<int> act(context<>& self, world* w, actors::actor_ref<hit> child) {
   switch (w->at) {
     case place::receive_ask:
     case place::serve_ask:
+    case place::object_ask:
       (void)co_await w->echo.ask<ping>();
       break;
     case place::child_task_beside_handler:
+    case place::object_child_task_beside_handler:
       (void)self.spawn_task(failing_task, w);
       co_await self.sleep_for(10ms);
       break;
@@ -392,6 +440,7 @@ int act_plainly(context<>& self, world* w, actors::actor_ref<hit> child) {
       w->armed = true;
       return 1;
     case place::child_task:
+    case place::object_child_task:
       (void)self.spawn_task(failing_task, w);
       return 1;
     case place::own_child:
@@ -494,6 +543,69 @@ task<> faulty_body(child_self self, world* w) {
     }
   }
 }
+
+/// The same as an object. It is there for its last word, unless it has failed
+/// in its start.
+template <bool Awaits>
+class faulty_object : public actors::actor<note, state, kept, moved> {
+ public:
+  faulty_object(world* w, fragile) : world_{w}, here_{*w, "b"} {
+    if (w->at == place::object_constructor ||
+        (w->at == place::object_constructor_again && again()))
+      throw_once();
+  }
+  ~faulty_object() {
+    if (started_ && !spoken_) ++world_->silent;
+  }
+
+  void receive(note n) {
+    sum_ += n.value;
+    world_->notes.emplace_back("b", n.value, here_.number);
+  }
+  answer receive(state) { return {here_.number, sum_}; }
+  auto receive(const kept&) { return strike(); }
+  auto receive(moved) { return strike(); }
+
+  void post_restart(std::exception_ptr e) {
+    CHECK(again());
+    // Those that go down with it have not failed.
+    CHECK((!e ||
+           support::contains("fault prelude", support::message_of_error(e))));
+    if (world_->at == place::object_post_restart) throw_once();
+  }
+  task<> pre_start() {
+    if (world_->at == place::object_pre_start ||
+        (world_->at == place::object_pre_start_again && again())) {
+      co_await self().sleep_for(1ms);
+      throw_once();
+    }
+    started_ = true;
+  }
+  void pre_restart(std::exception_ptr) { spoken_ = true; }
+  void post_stop() { spoken_ = true; }
+
+ private:
+  bool again() const { return here_.number > 1; }
+  void throw_once() {
+    if (world_->trip()) throw fault{};
+  }
+  auto strike() {
+    if constexpr (Awaits)
+      return strike_later();
+    else
+      return act_plainly(self(), world_, {});
+  }
+  task<int> strike_later() {
+    const counted frame{world_->alive};
+    co_return co_await act(self(), world_, {});
+  }
+
+  world* world_;
+  incarnation here_;
+  int sum_ = 0;
+  bool started_ = false;
+  bool spoken_ = false;
+};
 
 /// No coroutine.
 task<> faulty(child_self self, world* w, fragile) {
@@ -648,7 +760,13 @@ task<> boss(context<> self, world* w) {
   const auto a = self.spawn({.name = "a"}, sibling, w, std::string{"a"});
   w->refs["a"].push_back(a);
   co_await a.started();
-  const auto b = self.spawn({.name = "b"}, faulty, w, fragile{w});
+  child_ref b;
+  if (!object(w->at))
+    b = self.spawn({.name = "b"}, faulty, w, fragile{w});
+  else if (awaits(w->at))
+    b = self.spawn<faulty_object<true>>({.name = "b"}, w, fragile{w});
+  else
+    b = self.spawn<faulty_object<false>>({.name = "b"}, w, fragile{w});
   w->refs["b"].push_back(b);
   if (first) {
     if (in_restart(w->at)) w->sim->expect_failure<prelude>(b);
@@ -1069,7 +1187,9 @@ void run_cell(world& w, std::uint64_t seed) {
     }
     if (w.strategy == plan::by_hand || w.strategy == plan::hand_group) {
       lines saw;
-      if (in_restart(w.at)) saw.push_back("prelude message 1");
+      if (in_restart(w.at))
+        saw.push_back(object(w.at) ? "prelude resumable message 1"
+                                   : "prelude message 1");
       std::string text = "fault";
       if (first_start) text += " initial";
       if (resumable(w.at)) text += " resumable";
@@ -1082,6 +1202,7 @@ void run_cell(world& w, std::uint64_t seed) {
     w.events.clear();
   }
   CHECK(w.alive == 0);
+  CHECK(w.silent == 0);
   for (const auto& [name, live] : w.live) CHECK(live == 0);
 }
 

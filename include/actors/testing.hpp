@@ -329,7 +329,8 @@ class simulation {
 
   /// Makes the actor fail as if its code threw `error` (an exception or a
   /// `std::exception_ptr`) where it waits now, or in its factory when it has
-  /// not run: its frames are destroyed, the asker of the message in hand is
+  /// not run: its frames are destroyed (an object of a class is told, as after
+  /// any failure), the asker of the message in hand is
   /// told `actor_failed`, and no handler of it can catch the error. It happens
   /// while driving. The failure has to be expected like any other. An actor
   /// that has ended by then is left alone; `simulation_error` when it has
