@@ -250,10 +250,11 @@ void event_stream::set(std::shared_ptr<const list> subscribers) noexcept {
   subscribers_ = std::move(subscribers);
 }
 
-std::uint64_t event_stream::subscribe(mask kinds, function f) {
+std::uint64_t event_stream::subscribe(mask kinds, function f, bool of_actor) {
   std::lock_guard lock{mutex_};
+  if (of_actor && closed_) return ++last_id_;
   auto copy = std::make_shared<list>(*subscribers_);
-  copy->push_back({++last_id_, kinds, std::move(f)});
+  copy->push_back({++last_id_, kinds, std::move(f), of_actor});
   set(std::move(copy));
   keeps_messages_ = true;
   return last_id_;
@@ -263,6 +264,16 @@ void event_stream::unsubscribe(std::uint64_t id) noexcept {
   std::lock_guard lock{mutex_};
   auto copy = std::make_shared<list>(*subscribers_);
   std::erase_if(*copy, [&](const subscriber& s) { return s.id == id; });
+  set(std::move(copy));
+}
+
+void event_stream::close() noexcept {
+  std::shared_ptr<const list> before;  // is dropped after the lock
+  std::lock_guard lock{mutex_};
+  closed_ = true;
+  auto copy = std::make_shared<list>(*subscribers_);
+  std::erase_if(*copy, [](const subscriber& s) { return s.of_actor; });
+  before = subscribers_;
   set(std::move(copy));
 }
 

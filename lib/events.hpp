@@ -65,14 +65,18 @@ class event_stream {
   }
   static constexpr mask all = 0xffff;
   /// `kinds`: their bits.
-  std::uint64_t subscribe(mask kinds, function f);
+  std::uint64_t subscribe(mask kinds, function f, bool of_actor = false);
   void unsubscribe(std::uint64_t id) noexcept;
+  /// The actors have ended: keeps none of them from here on, for their memory
+  /// holds the system's.
+  void close() noexcept;
 
  private:
   struct subscriber {
     std::uint64_t id;
     mask kinds;
     function f;
+    bool of_actor;
   };
   using list = std::vector<subscriber>;
 
@@ -89,6 +93,7 @@ class event_stream {
   /// Copied on write, so that subscribers run without the lock.
   std::shared_ptr<const list> subscribers_ = std::make_shared<list>();
   std::uint64_t last_id_ = 0;
+  bool closed_ = false;
   log_limit letters_logged_;
   log_limit failures_logged_;
 };

@@ -311,6 +311,7 @@ void cell::leave_name() noexcept {
   if (parent_) return;
   core().names().close();
   core().subscriptions().close();
+  core().events().close();
 }
 
 /// Closes the lanes; false while somebody may still hold on to the cell: a

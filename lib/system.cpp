@@ -550,10 +550,12 @@ std::uint64_t actor_system::on_dead_letter(
       });
 }
 std::uint64_t actor_system::on_dead_letter(actor_ref<dead_letter> subscriber) {
-  return core_->events().subscribe(event_stream::bit(kind::dead_letter),
-                                   [subscriber](const lifecycle_event& e) {
-                                     return give(subscriber, *e.letter);
-                                   });
+  return core_->events().subscribe(
+      event_stream::bit(kind::dead_letter),
+      [subscriber](const lifecycle_event& e) {
+        return give(subscriber, *e.letter);
+      },
+      true);
 }
 std::uint64_t actor_system::on_event(
     std::function<void(const lifecycle_event&)> f) {
@@ -565,9 +567,11 @@ std::uint64_t actor_system::on_event(
 }
 std::uint64_t actor_system::on_event(actor_ref<lifecycle_event> subscriber) {
   return core_->events().subscribe(
-      event_stream::all, [subscriber](const lifecycle_event& e) {
+      event_stream::all,
+      [subscriber](const lifecycle_event& e) {
         return e.who == any_actor_ref{subscriber} || give(subscriber, e);
-      });
+      },
+      true);
 }
 void actor_system::unsubscribe(std::uint64_t subscription) noexcept {
   if (core_->subscriptions().unsubscribe(subscription)) return;

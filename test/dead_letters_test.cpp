@@ -221,4 +221,19 @@ TEST_SUITE("dead_letters") {
     CHECK(seen == 3 * each);
     CHECK(system.dead_letter_count() == 3 * each);
   }
+
+  TEST_CASE("an actor that has subscribed does not keep its system") {
+    // Whose memory would be left: a sanitizer tells.
+    actors::actor_system system{support::quiet(1)};
+    system.on_dead_letter(system.spawn(
+        [](actors::context<actors::dead_letter> self) -> actors::task<> {
+          co_await self.until_stop();
+        }));
+    system.on_event(system.spawn(
+        [](actors::context<actors::lifecycle_event> self) -> actors::task<> {
+          co_await self.until_stop();
+        }));
+    system.terminate();
+    system.on_dead_letter(actors::actor_ref<actors::dead_letter>{});
+  }
 }
