@@ -3,6 +3,7 @@
 #include <actors/actors.hpp>
 #include <actors/fmt.hpp>
 
+#include <chrono>
 #include <exception>
 #include <map>
 #include <stdexcept>

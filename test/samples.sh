@@ -169,6 +169,21 @@ customer: order 1
 END
 done
 
+in_order greeter <<'END'
+/greeter: made
+greeter: ready for the first message
+Hello Alice!
+greeter: failed after 1 greetings
+greeter: gone
+/greeter: made
+greeter: ready for the first message
+Hello Bob!
+greeted by this one: 1
+greeter: said goodbye
+greeter: gone
+Alice's number: 4711
+END
+
 for ((i = 0; i != 3; ++i)); do
   in_order saga <<'END'
 customer: no transfer of 30
