@@ -56,7 +56,7 @@ exit_reason cell::why() const {
 // --- mailbox ----------------------------------------------------------------
 
 /// A message has come on the actor's own thread.
-void cell::news_at_home() noexcept {
+inline void cell::news_at_home() noexcept {
   looked_ = false;
   // A body that is not in `receive` finds it when it gets there; one that
   // tells itself something lets others have their turn before.
@@ -68,13 +68,22 @@ void cell::news_at_home() noexcept {
   }
 }
 
-bool cell::push_plain(envelope* e) noexcept {
+void cell::news_elsewhere() noexcept { news_at_home(); }
+
+void cell::news_and_crowd() noexcept {
+  news_at_home();
+  check_crowd();
+}
+
+inline bool cell::push_plain(envelope* e) noexcept {
   if (here.home == home_ && user_.passable()) {
     // The consumer's own thread: no atomic operation. It may be done only
     // while the lane is empty, because what is in the lane came first.
     inbox_.push(e);
-    received(1);
-    news_at_home();
+    if (++received_ % crowd_stride == 0) [[unlikely]]
+      news_and_crowd();
+    else
+      news_at_home();
     return true;
   }
   switch (user_.push(e)) {
@@ -90,6 +99,20 @@ bool cell::push_plain(envelope* e) noexcept {
       return true;
   }
   return true;
+}
+
+pushed cell::push_user(envelope* e) noexcept {
+  if (traits_ & elsewhere) [[unlikely]]
+    return push_elsewhere(e, false);
+  return push_plain(e) ? pushed::in : pushed::closed;
+}
+
+/// All that it calls it calls last, so that the plain way needs no frame.
+inline void cell::tell(envelope* e) noexcept {
+  if (traits_ & elsewhere) [[unlikely]]
+    tell_elsewhere(e);
+  else if (!push_plain(e)) [[unlikely]]
+    report_undelivered(this, e, dead_letter::reason::actor_stopped);
 }
 
 bool cell::push_system(system_node& n) noexcept {
@@ -121,7 +144,9 @@ bool cell::refill() noexcept {
   if (extras_ && extras_->crowded_at != 0) [[unlikely]]
     check_crowd();
   inbox_.append(list, last);
-  received(count);
+  received_ += count;
+  if (received_ % crowd_stride < count) [[unlikely]]
+    check_crowd();
   return true;
 }
 
@@ -601,15 +626,10 @@ bool enqueue_sent(cell_base& to, envelope* message,
 }
 
 void tell(cell_base* to, envelope* message) noexcept {
-  using reason = dead_letter::reason;
-  reason why = reason::no_recipient;
-  if (to) [[likely]] {
-    const pushed how = to_cell(*to).push_user(message);
-    if (how == pushed::in) [[likely]]
-      return;
-    why = how == pushed::full ? reason::mailbox_full : reason::actor_stopped;
-  }
-  report_undelivered(to, message, why);
+  if (to) [[likely]]
+    to_cell(*to).tell(message);
+  else
+    report_undelivered(to, message, dead_letter::reason::no_recipient);
 }
 
 bool accepts(const cell_base& cell, const message_type& type) noexcept {

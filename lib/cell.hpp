@@ -173,15 +173,12 @@ class cell
   // --- any thread ---------------------------------------------------------
 
   /// Puts a message in the mailbox.
-  pushed push_user(envelope* e) noexcept {
-    if (traits_ & elsewhere) [[unlikely]]
-      return push_elsewhere(e, false);
-    return push_plain(e) ? pushed::in : pushed::closed;
-  }
+  pushed push_user(envelope* e) noexcept;
+  /// The same, or a dead letter.
+  inline void tell(envelope* e) noexcept;
   /// The runtime's own, which finds room wherever the mailbox is open.
   pushed push_exempt(envelope* e) noexcept {
-    if (traits_ & elsewhere) return push_elsewhere(e, true);
-    return push_plain(e) ? pushed::in : pushed::closed;
+    return traits_ & elsewhere ? push_elsewhere(e, true) : push_user(e);
   }
   /// For `enqueue_sent`.
   bool push_sent(envelope* e, ask_state& sender) noexcept;
@@ -381,9 +378,12 @@ class cell
   bounded_mailbox* mailbox() const noexcept {
     return traits_ & elsewhere ? extras_->mailbox.get() : nullptr;
   }
-  bool push_plain(envelope* e) noexcept;
+  inline bool push_plain(envelope* e) noexcept;
   pushed push_elsewhere(envelope* e, bool exempt) noexcept;
-  void news_at_home() noexcept;
+  inline void news_at_home() noexcept;
+  void news_elsewhere() noexcept;
+  [[gnu::noinline]] void news_and_crowd() noexcept;
+  void tell_elsewhere(envelope* e) noexcept;
   void settle(mailbox_rest& rest) noexcept;
   envelope* take_elsewhere(const message_filter* filter) noexcept;
   void send_away() noexcept;
@@ -393,12 +393,8 @@ class cell
   std::size_t count_messages() noexcept;
   bool has_messages() const noexcept;
 
-  /// Into `inbox_`. Looks now and then how many there are.
-  void received(std::uint32_t count) noexcept {
-    const std::uint32_t before = std::exchange(received_, received_ + count);
-    if ((before ^ received_) >= crowd_stride) [[unlikely]]
-      check_crowd();
-  }
+  /// Messages between two looks how many there are: those that come into
+  /// `inbox_`; those of one thread that go the remote way.
   static constexpr std::uint32_t crowd_stride = 256;
   static constexpr std::uint32_t remote_stride = 4096;
   void check_crowd() noexcept;

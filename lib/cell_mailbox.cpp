@@ -51,7 +51,7 @@ pushed cell::push_elsewhere(envelope* e, bool exempt) noexcept {
   mailbox_rest rest;
   const auto how =
       mailbox()->push(e, {.exempt = exempt, .at_home = at_home}, rest);
-  if (how == bounded_mailbox::entered::in && at_home) news_at_home();
+  if (how == bounded_mailbox::entered::in && at_home) news_elsewhere();
   settle(rest);
   switch (how) {
     case bounded_mailbox::entered::in:
@@ -64,10 +64,19 @@ pushed cell::push_elsewhere(envelope* e, bool exempt) noexcept {
   }
 }
 
+void cell::tell_elsewhere(envelope* e) noexcept {
+  using reason = dead_letter::reason;
+  const pushed how = push_elsewhere(e, false);
+  if (how != pushed::in)
+    report_undelivered(
+        this, e,
+        how == pushed::full ? reason::mailbox_full : reason::actor_stopped);
+}
+
 bool cell::push_sent(envelope* e, ask_state& sender) noexcept {
   auto& state = static_cast<reply_state<void>&>(sender);
   if (!(traits_ & elsewhere)) [[likely]] {
-    if (!push_plain(e)) return false;
+    if (push_user(e) != pushed::in) return false;
     state.answer({});
     return true;
   }
@@ -76,7 +85,7 @@ bool cell::push_sent(envelope* e, ask_state& sender) noexcept {
   mailbox_rest rest;
   const auto how =
       mailbox()->push(e, {.sender = &sender, .at_home = at_home}, rest);
-  if (how == bounded_mailbox::entered::in && at_home) news_at_home();
+  if (how == bounded_mailbox::entered::in && at_home) news_elsewhere();
   settle(rest);
   switch (how) {
     case bounded_mailbox::entered::in:

@@ -71,14 +71,14 @@ int main(int argc, char** argv) {
 
   // With `unbounded` nothing holds the first stage back. It is done soon, most
   // of its chunks wait before the last stage, and memory is what they need:
-  // hundreds of megabytes here, and no end of it where the input has none. The
+  // some 200 MB here, and no end of it where the input has none. The
   // log says so: "/user/store is behind: 10000 messages wait for it".
   actors::mailbox mailbox;
   if (kind == "bounded")
     mailbox = actors::mailbox::bounded(1000, actors::overflow::wait);
 
   std::uint64_t checksum = 0;
-  actors::actor_system system;
+  actors::actor_system system{{.threads = 3}};  // one for each stage
   auto last =
       system.spawn({.name = "store", .mailbox = mailbox}, store, &checksum);
   auto middle = system.spawn({.name = "pack", .mailbox = mailbox}, pack, last);
