@@ -336,6 +336,7 @@ void cell::end_renewal() noexcept {
       report_decided(directive::stop, {}, false);
       if (lasts() && !killed_) {
         close();
+        end_timers();
         if (stop_ == stop_phase::no) stop_ = stop_phase::requested;
       } else if (!body_ended_) {
         destroy_incarnation();
