@@ -300,9 +300,8 @@ bool operation_base::cancel_wait(wait& w, fiber& f, cancellation how) noexcept {
 }
 
 time_point deadline_in(const cell_base* target, duration timeout) noexcept {
-  if (!target ||
-      static_cast<const cell*>(target)->core().which() ==
-          system_core::kind::manual)
+  if (!target || static_cast<const cell*>(target)->core().which() ==
+                     system_core::kind::manual)
     return never;
   return std::chrono::steady_clock::now() + std::min(timeout, longest);
 }

@@ -69,9 +69,8 @@ struct routed final : envelope {
     return of(e)->inner->type->hand_on(of(e)->inner);
   }
   static constexpr envelope_type type_of{
-      &message_tag<M>, reply_type<M>(), &payload_of, &drop,
-      &slot_of,        &take_slot,      &sender_of,
-      &question_of,    &hand_on};
+      &message_tag<M>, reply_type<M>(), &payload_of,  &drop,   &slot_of,
+      &take_slot,      &sender_of,      &question_of, &hand_on};
 
   envelope* inner;
   workload* load;
