@@ -46,9 +46,9 @@ struct heartbeat {};
 
 struct beat {};
 
-// `send_every`: a message to itself, in a rhythm that does not drift by the time
-// that each beat takes, as `sleep_for` in a loop would. The timer goes with the
-// actor, or with `cancel()`.
+// `send_every`: a message to itself, in a rhythm that does not drift by the
+// time that each beat takes, as `sleep_for` in a loop would. The timer goes
+// with the actor, or with `cancel()`.
 actors::task<> heart(actors::context<beat> self,
                      actors::actor_ref<heartbeat> listener) {
   (void)self.send_every<beat>(100ms);
