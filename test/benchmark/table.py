@@ -24,6 +24,7 @@ import sys
 # workload: targets of the dispatchers pool and shared on 1 and 2 threads
 TARGETS = {
     "ping_pong": ((20, 40), (75, 100)),
+    "ping_pong/class": ((20, 40), (75, 100)),
     "ping_pong/cross": ((None, None), (None, None)),
     "pairs": ((22, 12), (85, 90)),
     "flood": ((45, 60), (60, 100)),
@@ -49,10 +50,10 @@ COLUMNS = [("pool", 1), ("pool", 2), ("shared", 1), ("shared", 2)]
 
 def place(name):
     """The row and the column of a benchmark, or None when it has none."""
-    parts = name.split("/")
-    if len(parts) != 3:
+    workload, *parts = name.rsplit("/", 2)
+    if len(parts) != 2:
         return None
-    workload, dispatcher, threads = parts
+    dispatcher, threads = parts
     if dispatcher == "cross":
         return f"{workload}/cross", ("pool", 2)
     if threads == "2x":
