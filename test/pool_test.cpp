@@ -389,6 +389,27 @@ TEST_SUITE("pool") {
     });
   }
 
+  TEST_CASE("workers may be objects of a class") {
+    class adder : public actors::actor<parcel, fall> {
+     public:
+      explicit adder(int more) : more_{more} {}
+      int receive(parcel p) { return *p.what + more_; }
+      void receive(fall) { throw crash{"fall"}; }
+
+     private:
+      int more_;
+    };
+    seeds([](std::uint64_t seed) {
+      simulation sim{seed};
+      auto p = sim.system().spawn<adder>({.name = "adders"},
+                                         pool(3, routing::least_busy), 7);
+      for (int i = 0; i != 9; ++i)
+        CHECK(sim.run(p.ask<parcel>(std::make_unique<int>(i))) == i + 7);
+      auto inner = sim.system().spawn<adder>(pool(2), 1);
+      CHECK(sim.run(inner.ask<parcel>(std::make_unique<int>(1))) == 2);
+    });
+  }
+
   // --- life -----------------------------------------------------------------
 
   TEST_CASE("a worker that fails is started again, and keeps its mailbox") {

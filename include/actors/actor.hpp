@@ -385,12 +385,19 @@ template <class Messages>
 struct class_messages;
 template <class... Ms>
 struct class_messages<message_list<Ms...>> {
+  using context_type = context<Ms...>;
   using ref = actor_ref<Ms...>;
   using set = message_set<Ms...>;
 };
 
 template <class A>
 struct class_bridge {
+  /// For a plan that spawns several.
+  template <class... Args>
+  using check = class_check<false, A, Args...>;
+  template <class B = A>
+  using messages = class_messages<messages_of_t<B>>;
+
   template <bool Once, class... Args>
   static auto spawn(system_core& system, cell* parent,
                     const spawn_options* options, Args&&... args) {
@@ -400,8 +407,7 @@ struct class_bridge {
     if constexpr (!std::is_void_v<mistake>) {
       return error_line<mistake>::say();
     } else {
-      using messages = class_messages<messages_of_t<A>>;
-      return typename messages::ref{make<Once, typename messages::set>(
+      return typename messages<>::ref{make<Once, typename messages<>::set>(
           system, parent, options, std::forward<Args>(args)...)};
     }
   }

@@ -41,7 +41,8 @@ template <class M>
 struct broadcast_message_must_be_copyable;
 
 /// Several workers behind one ref: `self.spawn(pool(8, routing::least_busy),
-/// worker, args…)` gives an `actor_ref` of the worker's messages.
+/// worker, args…)` gives an `actor_ref` of the worker's messages;
+/// `self.spawn<worker>(pool(8), args…)` where that is a class.
 ///
 /// The ref is that of a router, an actor of its own whose children the workers
 /// are ("/user/hashers/$1"). Messages go on to a worker as they are, with
@@ -246,6 +247,42 @@ class [[nodiscard]] route_op : public awaitable_base,
   const Routing* how_;
 };
 
+/// What the workers are: functions…
+template <class F>
+struct worker_kind {
+  template <class... Args>
+  using check = spawn_check<false, F, Args...>;
+  template <class G = F>
+  using context_type = typename actor_traits<G>::context_type;
+  template <class G = F>
+  using ref_type = typename actor_traits<G>::ref_type;
+  static constexpr const std::type_info* name = &typeid(F);
+
+  template <class... Args>
+  static auto spawn(context<>& self, const spawn_options& options, const F& f,
+                    const Args&... args) {
+    return self.spawn(options, f, args...);
+  }
+};
+/// … or classes, see <actors/actor.hpp>.
+template <class A>
+struct worker_kind<class_of<A>> {
+  template <class... Args>
+  using check = typename class_bridge<A>::template check<Args...>;
+  template <class B = A>
+  using context_type =
+      typename class_bridge<A>::template messages<B>::context_type;
+  template <class B = A>
+  using ref_type = typename class_bridge<A>::template messages<B>::ref;
+  static constexpr const std::type_info* name = &typeid(A);
+
+  template <class... Args>
+  static auto spawn(context<>& self, const spawn_options& options,
+                    const class_of<A>&, const Args&... args) {
+    return self.template spawn<A>(options, args...);
+  }
+};
+
 /// What each incarnation of a router gets a copy of.
 template <class Routing, class Strategy, class F, class... Args>
 struct pool_plan {
@@ -270,7 +307,7 @@ struct router<context<Ms...>, ToAll, pool_plan<Routing, Strategy, F, Args...>> {
     for (std::size_t i = 0; i != p.size; ++i) {
       actor_ref<Ms...> worker = std::apply(
           [&](const Args&... args) {
-            return self.spawn(p.options, p.worker, args...);
+            return worker_kind<F>::spawn(self, p.options, p.worker, args...);
           },
           p.args);
       start_watch(self.cell(), worker.cell(),
@@ -293,16 +330,16 @@ template <class Routing, class Strategy, class... ToAll>
 struct spawn_plan<pool<Routing, Strategy, ToAll...>> {
   template <bool Once, class F, class... Args>
   static constexpr auto first_mistake() {
-    using worker =
-        typename decltype(spawn_check<false, F,
-                                      Args...>::first_mistake())::type;
+    using worker = typename decltype(worker_kind<F>::template check<
+                                     Args...>::first_mistake())::type;
     if constexpr (Once)
       return mistake<pool_workers_are_restarted_use_spawn<F>>{};
     else if constexpr (!std::is_void_v<worker>)
       return mistake<worker>{};
     else
       return in_routing(
-          static_cast<typename actor_traits<F>::context_type*>(nullptr));
+          static_cast<typename worker_kind<F>::template context_type<>*>(
+              nullptr));
   }
   template <class... Ms>
   static constexpr auto in_routing(context<Ms...>*) {
@@ -325,12 +362,12 @@ struct spawn_plan<pool<Routing, Strategy, ToAll...>> {
       return error_line<mistake>::say();
     } else {
       using plan = pool_plan<Routing, Strategy, worker, std::decay_t<Args>...>;
-      using traits = actor_traits<worker>;
-      using routes =
-          router<typename traits::context_type, message_list<ToAll...>, plan>;
+      using kind = worker_kind<worker>;
+      using routes = router<typename kind::template context_type<>,
+                            message_list<ToAll...>, plan>;
       using holder = behaviour<false, decltype(&routes::body), plan>;
       static constexpr actor_type type{
-          &typeid(worker),
+          kind::name,
           &actor_traits<decltype(&routes::body)>::messages::filter,
           &holder::start,
           &holder::destroy,
@@ -342,7 +379,7 @@ struct spawn_plan<pool<Routing, Strategy, ToAll...>> {
                 p.options_, std::forward<F>(f), {std::forward<Args>(args)...}};
       if (options && options->dispatcher && !what.options.dispatcher)
         what.options.dispatcher = options->dispatcher;
-      return typename traits::ref_type{spawn_holder<holder>(
+      return typename kind::template ref_type<>{spawn_holder<holder>(
           system, parent, type, options, &routes::body, std::move(what))};
     }
   }

@@ -336,14 +336,37 @@ concept class_bridged = requires {
   sizeof(class_bridge<A>);
 };
 
+/// Stands for a class where a plan, `pool(…)`, wants an actor function.
+template <class A>
+struct class_of {};
+
+/// Whether the first argument is such a plan.
+template <class... Args>
+inline constexpr bool starts_with_plan = false;
+template <class Arg, class... Args>
+inline constexpr bool starts_with_plan<Arg, Args...> =
+    spawns_several<std::decay_t<Arg>>;
+
+template <bool Once, class A, class Plan, class... Args>
+auto spawn_planned(system_core& system, cell* parent,
+                   const spawn_options* options, const Plan& plan,
+                   Args&&... args) {
+  return spawn_plan<Plan>::template spawn<Once>(system, parent, options, plan,
+                                                class_of<A>{},
+                                                std::forward<Args>(args)...);
+}
+
 template <bool Once, class A, class... Args>
 auto spawn_class(system_core& system, cell* parent,
                  const spawn_options* options, Args&&... args) {
-  if constexpr (class_bridged<A>)
+  if constexpr (!class_bridged<A>)
+    return error_line<spawn_of_a_class_needs_actors_actor_hpp<A>>::say();
+  else if constexpr (starts_with_plan<Args...>)
+    return spawn_planned<Once, A>(system, parent, options,
+                                  std::forward<Args>(args)...);
+  else
     return class_bridge<A>::template spawn<Once>(system, parent, options,
                                                  std::forward<Args>(args)...);
-  else
-    return error_line<spawn_of_a_class_needs_actors_actor_hpp<A>>::say();
 }
 
 }  // namespace detail
