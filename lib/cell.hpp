@@ -55,6 +55,8 @@ struct cell_extras {
   registry::place* place = nullptr;
   std::optional<duration> stop_timeout;
   std::exception_ptr error;
+  /// `error` is no reason for the restart, but of the last word before it.
+  bool last_word_threw = false;
   /// Of an object's former incarnation, until the next one asks.
   std::exception_ptr cause;
   /// Operations that wait for the start and for the end.
@@ -318,7 +320,7 @@ class cell
   std::uint32_t next_child_number();
   bool held() const noexcept { return renewal_ == renewal::held; }
 
-  // Objects, see object.cpp.
+  // Objects, see actor.cpp.
 
   birth born() noexcept;
   void begin_service() noexcept { last_words_ = true; }

@@ -157,12 +157,14 @@ event_stream::event_stream(system_core& core, std::size_t letters_per_second,
       letters_logged_{letters_per_second},
       failures_logged_{failures_per_second} {
   if (silent) return;
-  (void)subscribe(bit(kind::failed) | bit(kind::late) | bit(kind::abandoned) |
-                      bit(kind::dead_letter) | bit(kind::crowded),
-                  [this](const lifecycle_event& e) {
-                    log(e);
-                    return true;
-                  });
+  (void)subscribe(
+      bit(kind::failed) | bit(kind::late) | bit(kind::abandoned) |
+          bit(kind::dead_letter) | bit(kind::crowded),
+      [this](const lifecycle_event& e) {
+        log(e);
+        return true;
+      },
+      whose::runtime);
   keeps_messages_ = false;
 }
 
@@ -183,10 +185,10 @@ void event_stream::publish(const lifecycle_event& e) noexcept {
     const bool before = std::exchange(handing_out, true);
     ~until_return() { handing_out = before; }
   } guard;
-  for (const subscriber& s : *subscribers) {
-    if (!(s.kinds & bit(e.what))) continue;
+  for (const auto& s : *subscribers) {
+    if (!(s->kinds & bit(e.what))) continue;
     try {
-      if (!s.f(e)) unsubscribe(s.id);
+      if (!s->f(e)) unsubscribe(s->id);
     } catch (...) {
       // Out of memory, or a subscriber that threw: the others hear of it.
     }
@@ -243,38 +245,60 @@ void event_stream::log(const lifecycle_event& e) {
   core_->log(e.to_string());
 }
 
-void event_stream::set(std::shared_ptr<const list> subscribers) noexcept {
+std::shared_ptr<const event_stream::list> event_stream::set(
+    std::shared_ptr<const list> next) noexcept {
   mask wanted = 0;
-  for (const subscriber& s : *subscribers) wanted |= s.kinds;
+  for (const auto& s : *next) wanted |= s->kinds;
   wanted_.store(wanted, std::memory_order_relaxed);
-  subscribers_ = std::move(subscribers);
+  return std::exchange(subscribers_, std::move(next));
 }
 
-std::uint64_t event_stream::subscribe(mask kinds, function f, bool of_actor) {
-  std::lock_guard lock{mutex_};
-  if (of_actor && closed_) return ++last_id_;
+std::uint64_t event_stream::subscribe(mask kinds, function f, whose from) {
+  auto added = std::make_shared<subscriber>();
+  added->kinds = kinds;
+  added->f = std::move(f);
+  added->from = from;
+  std::shared_ptr<const list> before;
+  const std::lock_guard lock{mutex_};
+  const std::uint64_t id = added->id = ++last_id_;
+  if (closed_ && (from == whose::actor || orphan_)) return id;
   auto copy = std::make_shared<list>(*subscribers_);
-  copy->push_back({++last_id_, kinds, std::move(f), of_actor});
-  set(std::move(copy));
+  copy->push_back(std::move(added));
+  before = set(std::move(copy));
   keeps_messages_ = true;
-  return last_id_;
+  return id;
 }
 
 void event_stream::unsubscribe(std::uint64_t id) noexcept {
-  std::lock_guard lock{mutex_};
+  std::shared_ptr<const list> before;
+  const std::lock_guard lock{mutex_};
   auto copy = std::make_shared<list>(*subscribers_);
-  std::erase_if(*copy, [&](const subscriber& s) { return s.id == id; });
-  set(std::move(copy));
+  std::erase_if(*copy, [&](const auto& s) { return s->id == id; });
+  before = set(std::move(copy));
+}
+
+/// Under the lock: those who may still be told something.
+std::shared_ptr<const event_stream::list> event_stream::keep_wanted() noexcept {
+  if (!closed_) return {};
+  auto copy = std::make_shared<list>(*subscribers_);
+  std::erase_if(*copy, [&](const auto& s) {
+    return s->from == whose::actor || (orphan_ && s->from == whose::function);
+  });
+  return set(std::move(copy));
 }
 
 void event_stream::close() noexcept {
-  std::shared_ptr<const list> before;  // is dropped after the lock
-  std::lock_guard lock{mutex_};
+  std::shared_ptr<const list> before;
+  const std::lock_guard lock{mutex_};
   closed_ = true;
-  auto copy = std::make_shared<list>(*subscribers_);
-  std::erase_if(*copy, [](const subscriber& s) { return s.of_actor; });
-  before = subscribers_;
-  set(std::move(copy));
+  before = keep_wanted();
+}
+
+void event_stream::orphan() noexcept {
+  std::shared_ptr<const list> before;
+  const std::lock_guard lock{mutex_};
+  orphan_ = true;
+  before = keep_wanted();
 }
 
 namespace {

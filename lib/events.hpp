@@ -59,28 +59,36 @@ class event_stream {
     return dead_letters_.load(std::memory_order_relaxed);
   }
 
+  enum class whose : std::uint8_t { runtime, function, actor };
+
   using mask = std::uint16_t;
   static constexpr mask bit(kind k) noexcept {
     return static_cast<mask>(1u << static_cast<unsigned>(k));
   }
   static constexpr mask all = 0xffff;
   /// `kinds`: their bits.
-  std::uint64_t subscribe(mask kinds, function f, bool of_actor = false);
+  std::uint64_t subscribe(mask kinds, function f, whose from = whose::function);
   void unsubscribe(std::uint64_t id) noexcept;
   /// The actors have ended: keeps none of them from here on, for their memory
   /// holds the system's.
   void close() noexcept;
+  /// The owner of the system has let go: when the actors have ended, functions
+  /// are kept no longer, for they may hold refs.
+  void orphan() noexcept;
 
  private:
   struct subscriber {
     std::uint64_t id;
     mask kinds;
     function f;
-    bool of_actor;
+    whose from;
   };
-  using list = std::vector<subscriber>;
+  /// What is in them is neither copied nor dropped under the lock.
+  using list = std::vector<std::shared_ptr<const subscriber>>;
 
-  void set(std::shared_ptr<const list> subscribers) noexcept;
+  /// Gives the list that was; to be dropped after the lock.
+  std::shared_ptr<const list> set(std::shared_ptr<const list> next) noexcept;
+  std::shared_ptr<const list> keep_wanted() noexcept;
   void log(const lifecycle_event& e);
 
   system_core* core_;
@@ -94,6 +102,7 @@ class event_stream {
   std::shared_ptr<const list> subscribers_ = std::make_shared<list>();
   std::uint64_t last_id_ = 0;
   bool closed_ = false;
+  bool orphan_ = false;
   log_limit letters_logged_;
   log_limit failures_logged_;
 };

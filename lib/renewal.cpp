@@ -91,7 +91,11 @@ void cell::failed(std::exception_ptr error, const std::type_info* message,
     return;
   }
   cell_extras& x = extras();
-  if (!x.error) x.error = error;  // the first is why it ends
+  if (!x.error) {
+    x.error = error;  // the first is why it ends
+    x.last_word_threw =
+        renewal_ == renewal::falling && stop_ == stop_phase::told;
+  }
   special_ = true;
   if (renewal_ == renewal::falling) {
     // As of any that ends: it is reported, and the end goes on.
@@ -299,6 +303,7 @@ void cell::went_down() noexcept {
   main_.next = nullptr;
   main_.where = {};
   main_.abort = main_.told = main_.killed = main_.whole = false;
+  main_.shielded = false;  // its frame may have gone inside of a `shield`
   if (tells_down_) {
     tells_down_ = false;
     tell_supervisor([](cell& supervisor, cell& child) noexcept {
@@ -318,7 +323,8 @@ void cell::rise() noexcept {
   unlimit();
   renewal_ = renewal::no;
   kind_ = exit_reason::normal;
-  if (x.error && type_->object) x.cause = x.error;
+  if (!std::exchange(x.last_word_threw, false) && type_->object && x.error)
+    x.cause = x.error;
   x.error = nullptr;
   if (!std::exchange(x.unbegun, false)) ++x.restarts;
   x.restarted_at = home_->now();

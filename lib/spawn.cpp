@@ -32,9 +32,9 @@ std::size_t block_size(const actor_type& type) {
   return (size + align - 1) / align * align;
 }
 
-void check_mailbox(const mailbox& kind, const actor_type& type) {
+void check_mailbox(const mailbox& kind, const message_filter& accepted) {
   for (const mailbox_limit& l : kind.limits())
-    if (l.type && !type.accepts->accepts(l.type))
+    if (l.type && !accepted.accepts(l.type))
       throw std::invalid_argument("the mailbox has a limit for " +
                                   type_name(*l.type->info) +
                                   ", which the actor does not take");
@@ -62,13 +62,20 @@ void* holder_of(cell& c) noexcept {
   return reinterpret_cast<void*>((at + align - 1) / align * align);
 }
 
+void check_worker_options(const system_core& core, const spawn_options& options,
+                          const message_filter& accepted) {
+  check_options(options);
+  check_mailbox(options.mailbox, accepted);
+  if (options.dispatcher) core.check(*options.dispatcher);
+}
+
 cell& create_cell(system_core& core, cell* parent, const actor_type& type,
                   const spawn_options* options) {
   if (parent && parent->stopping())
     throw_error(make_error_code(errc::actor_stopped));
   if (options) {
     check_options(*options);
-    check_mailbox(options->mailbox, type);
+    check_mailbox(options->mailbox, *type.accepts);
   }
   if (options && options->restart && type.once &&
       *options->restart != restart_policy::never)

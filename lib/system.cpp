@@ -178,6 +178,33 @@ void system_core::start_guardian() {
   guardian_->home().wake(*guardian_, lane_id::system);
 }
 
+void system_core::check(const dispatcher& d) const {
+  if (kind_ == system_core::kind::manual) return;
+  switch (d.which()) {
+    case dispatcher::kind::system:
+      return;
+    case dispatcher::kind::pinned:
+      if (kind_ == system_core::kind::owner) return;
+      throw std::invalid_argument(
+          "a guest has no threads of its own, so no actor of it can be pinned "
+          "to one");
+    case dispatcher::kind::pool:
+    case dispatcher::kind::shared:
+      if (groups_.front().which() == d.which()) return;
+      throw std::invalid_argument(
+          "the system's own dispatcher is of another kind: give "
+          "dispatcher::system(), or name one of system_options::pools");
+    case dispatcher::kind::named:
+      for (const group& g : groups_)
+        if (g.name() == d.name()) return;
+      throw std::invalid_argument("there is no pool of threads named \"" +
+                                  std::string{d.name()} + "\": " +
+                                  (kind_ == system_core::kind::guest
+                                       ? "a guest has none of its own"
+                                       : "name it in system_options::pools"));
+  }
+}
+
 scheduler& system_core::place(cell* parent, const spawn_options* options) {
   const long where =
       options ? options->placement.value() : placement::automatic;
@@ -199,26 +226,12 @@ scheduler& system_core::place(cell* parent, const spawn_options* options) {
   group& own = groups_.front();
   // Of a simulation there is one context, which runs all.
   if (kind_ == system_core::kind::manual) return own.at(0);
-  switch (d.which()) {
-    case dispatcher::kind::system:
-      return place_in(own, parent, where);
-    case dispatcher::kind::pinned:
-      return pin();
-    case dispatcher::kind::pool:
-    case dispatcher::kind::shared:
-      if (own.which() == d.which()) return place_in(own, parent, where);
-      throw std::invalid_argument(
-          "the system's own dispatcher is of another kind: give "
-          "dispatcher::system(), or name one of system_options::pools");
-    case dispatcher::kind::named:
-      break;
-  }
-  for (group& g : groups_)
-    if (g.name() == d.name()) return place_in(g, parent, where);
-  throw std::invalid_argument(
-      "there is no pool of threads named \"" + std::string{d.name()} + "\": " +
-      (kind_ == system_core::kind::guest ? "a guest has none of its own"
-                                         : "name it in system_options::pools"));
+  check(d);
+  if (d.which() == dispatcher::kind::pinned) return pin();
+  if (d.which() == dispatcher::kind::named)
+    for (group& g : groups_)
+      if (g.name() == d.name()) return place_in(g, parent, where);
+  return place_in(own, parent, where);
 }
 
 scheduler& system_core::place_in(group& g, cell* parent, long where) {
@@ -228,12 +241,7 @@ scheduler& system_core::place_in(group& g, cell* parent, long where) {
   return g.next();
 }
 
-scheduler& system_core::pin() {
-  if (kind_ == system_core::kind::manual) return groups_.front().at(0);
-  throw std::invalid_argument(
-      "a guest has no threads of its own, so no actor of it can be pinned to "
-      "one");
-}
+scheduler& system_core::pin() { return groups_.front().at(0); }
 
 void system_core::each_context(const std::function<void(scheduler&)>& f) {
   for (const auto& s : schedulers_) f(*s);
@@ -451,6 +459,7 @@ actor_system::~actor_system() {
   if (!owner_) return;
   detail::system_core* core = core_;
   if (core->which() != detail::system_core::kind::owner) {
+    core->events().orphan();
     core->stop();
     core->guardian().release();
     core->release();
@@ -459,6 +468,7 @@ actor_system::~actor_system() {
   const bool unwinding = std::uncaught_exceptions() > exceptions_;
   auto finish = [core] {
     core->shut_down();
+    core->events().orphan();
     core->guardian().release();
     core->release();
   };
@@ -555,7 +565,7 @@ std::uint64_t actor_system::on_dead_letter(actor_ref<dead_letter> subscriber) {
       [subscriber](const lifecycle_event& e) {
         return give(subscriber, *e.letter);
       },
-      true);
+      event_stream::whose::actor);
 }
 std::uint64_t actor_system::on_event(
     std::function<void(const lifecycle_event&)> f) {
@@ -571,7 +581,7 @@ std::uint64_t actor_system::on_event(actor_ref<lifecycle_event> subscriber) {
       [subscriber](const lifecycle_event& e) {
         return e.who == any_actor_ref{subscriber} || give(subscriber, e);
       },
-      true);
+      event_stream::whose::actor);
 }
 void actor_system::unsubscribe(std::uint64_t subscription) noexcept {
   if (core_->subscriptions().unsubscribe(subscription)) return;

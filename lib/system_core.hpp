@@ -71,6 +71,8 @@ class system_core {
   /// `std::invalid_argument` for a dispatcher that is not there,
   /// `std::system_error` when there is no thread for it.
   scheduler& place(cell* parent, const spawn_options* options);
+  /// Throws `std::invalid_argument` for a dispatcher that is not there.
+  void check(const dispatcher& d) const;
   /// That cell has ended, or was not made after all.
   void unplace(scheduler& home) noexcept {
     if (home.pinned() && home.remove_cell()) idle(home);

@@ -45,6 +45,7 @@ simulation::~simulation() {
   const std::string wrong = core_->end();
   if (!unwinding && !wrong.empty())
     std::fprintf(stderr, "actors: a simulation ends, and: %s\n", wrong.c_str());
+  core_->events().orphan();
   core_->guardian().release();
   core_->release();
 }

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -235,5 +236,42 @@ TEST_SUITE("dead_letters") {
         }));
     system.terminate();
     system.on_dead_letter(actors::actor_ref<actors::dead_letter>{});
+  }
+
+  TEST_CASE("nor does a function that has a ref, once its owner has let go") {
+    actors::actor_system system{support::quiet(1)};
+    const auto log =
+        system.spawn([](actors::context<std::string> self) -> actors::task<> {
+          co_await self.until_stop();
+        });
+    system.on_dead_letter(
+        [log](const actors::dead_letter& d) { log.tell(d.to_string()); });
+    system.on_event([log](const actors::lifecycle_event&) { (void)log; });
+    {
+      actors::simulation sim;
+      const auto other =
+          sim.spawn([](actors::context<int> self) -> actors::task<> {
+            co_await self.until_stop();
+          });
+      sim.system().on_event([other](const actors::lifecycle_event&) {});
+    }
+  }
+
+  TEST_CASE("what a subscriber owns may tell when it is dropped") {
+    struct teller {
+      ~teller() { to.tell(1); }
+      actors::actor_ref<int> to;
+    };
+    actors::simulation sim;
+    auto gone =
+        sim.spawn([](actors::context<int>) -> actors::task<> { co_return; });
+    sim.run(gone.stopped());
+    auto owned = std::make_shared<teller>();
+    owned->to = gone;
+    const auto number =
+        sim.system().on_dead_letter([owned](const actors::dead_letter&) {});
+    owned.reset();
+    sim.system().unsubscribe(number);  // a dead letter comes of it
+    CHECK(sim.system().dead_letter_count() == 1);
   }
 }

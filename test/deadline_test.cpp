@@ -796,6 +796,45 @@ TEST_SUITE("deadline") {
     });
   }
 
+  TEST_CASE("a restart in the middle of a `shield` shields nothing after it") {
+    struct crash : std::runtime_error {
+      crash() : runtime_error{"crash"} {}
+    };
+    int incarnations = 0;
+    std::error_code ended;
+    const auto silent = [](context<ping> self) -> task<> {
+      co_await self.until_stop();
+    };
+    simulation sim;
+    const actor_ref<ping> nobody = sim.spawn(silent);
+    const auto shields = [&](context<ping> self) -> task<> {
+      ++incarnations;
+      const auto sleeps = [&]() -> task<> { co_await self.sleep_for(1h); };
+      const auto fails = [](context<> me) -> task<> {
+        co_await me.sleep_for(10ms);
+        throw crash{};
+      };
+      co_await self.serve([&](ping) -> task<result<int>> {
+        if (incarnations == 1) {
+          (void)self.spawn_task(fails);
+          co_await shield(sleeps());
+        }
+        auto answer = co_await as_result(nobody.ask<ping>());
+        ended = answer.error();
+        co_return answer;
+      });
+    };
+    const auto a = sim.spawn(shields);
+    sim.expect_failure<crash>(a);
+    CHECK(error_of([&] { return sim.run(a.ask<ping>()); }) ==
+          errc::actor_failed);
+    CHECK(error_of([&] { return sim.run(a.ask<ping>().within(1s)); }) ==
+          errc::timed_out);
+    sim.advance(1ms);
+    CHECK(incarnations == 2);
+    CHECK(ended == errc::timed_out);
+  }
+
   TEST_CASE("a slot that is handed on may lose its asker at any time") {
     actors::explore(support::sanitized ? 80 : 500, [](simulation& sim) {
       seen quick, saw, last;

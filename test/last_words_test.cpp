@@ -94,6 +94,13 @@ class speaker : public actors::actor<crash, number> {
   int receive(number) { return world_->born[me_]; }
 
   task<> pre_restart(std::exception_ptr) { return speak(hook::pre_restart); }
+  void post_restart(std::exception_ptr e) {
+    // Of those that go down with it nothing is told, whatever their own last
+    // words were.
+    CHECK(support::contains(support::message_of_error(e), "fault") ==
+          (me_ == 1));
+    CHECK(bool(e) == (me_ == 1));
+  }
   task<> post_stop() { return speak(hook::post_stop); }
 
  private:

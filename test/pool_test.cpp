@@ -389,6 +389,42 @@ TEST_SUITE("pool") {
     });
   }
 
+  TEST_CASE("what goes to all is a dead letter when none takes it any more") {
+    seeds([](std::uint64_t seed) {
+      simulation sim{seed};
+      const auto body = [](context<note, fall> self) -> task<> {
+        co_await self.serve([](note) {}, [&](fall) { self.stop(); });
+        co_await self.sleep_for(1s);  // it is closed, and not over yet
+      };
+      auto p = sim.system().spawn(pool(1, routing::broadcast), body);
+      sim.run(p.started());
+      p.tell(fall{});
+      sim.advance(1ms);
+      p.tell(note{});
+      sim.advance(1ms);
+      CHECK(sim.system().dead_letter_count() == 1);
+    });
+  }
+
+  TEST_CASE("bad options of workers are refused by the pool's spawn") {
+    actors::actor_system system{support::quiet(1)};
+    const auto body = [](context<note> self) -> task<> {
+      co_await self.until_stop();
+    };
+    const auto refused = [&](actors::spawn_options options) {
+      return support::message_of<std::invalid_argument>([&] {
+        return system.spawn({.name = "p"}, pool(2).workers(options), body);
+      });
+    };
+    CHECK(support::contains(refused({.throughput = 0}), "throughput"));
+    CHECK(support::contains(
+        refused({.dispatcher = actors::dispatcher::named("typo")}), "typo"));
+    CHECK(support::contains(refused({.mailbox = actors::mailbox{}.limit<int>(
+                                         1, actors::overflow::fail)}),
+                            "int"));
+    CHECK_FALSE(system.find("/user/p"));
+  }
+
   TEST_CASE("workers may be objects of a class") {
     class adder : public actors::actor<parcel, fall> {
      public:

@@ -97,8 +97,9 @@ class construction {
 ///   same, before `pre_start`.
 ///
 /// So each object has one last word, or none: a kill, a stop that takes longer
-/// than its timeout, or a failure before the first message destroys it as it
-/// is. A stop that comes when `pre_restart` has been called finds no object.
+/// than its timeout, or a failure or a stop before `pre_start` has ended
+/// destroys it as it is. A stop that comes when `pre_restart` has been called
+/// finds no object.
 ///
 /// An exception of a constructor, of `post_restart` or of `pre_start` is a
 /// failure of the start; of `receive` or a child task, one that holds the actor

@@ -18,6 +18,7 @@
 #include "actors/lifecycle.hpp"
 #include "actors/ref.hpp"
 #include "actors/snapshot.hpp"
+#include "actors/trace.hpp"
 
 namespace actors::detail {
 
@@ -94,6 +95,16 @@ template <>
 struct fmt::formatter<actors::directive>
     : actors::detail::text_formatter<
           actors::directive, actors::detail::name_text<actors::directive>> {};
+template <>
+struct fmt::formatter<actors::trace_event>
+    : actors::detail::text_formatter<
+          actors::trace_event, actors::detail::own_text<actors::trace_event>> {
+};
+template <>
+struct fmt::formatter<actors::trace_event::kind>
+    : actors::detail::text_formatter<
+          actors::trace_event::kind,
+          actors::detail::name_text<actors::trace_event::kind>> {};
 /// "/user/worker has ended: failed: disk full"
 template <>
 struct fmt::formatter<actors::ended>

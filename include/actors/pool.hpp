@@ -58,6 +58,9 @@ struct broadcast_message_must_be_copyable;
 ///   fail to start.
 /// - A worker that has ended for good, by a stop or a decision, gets no more
 ///   messages; when all have, the router ends.
+/// - The router hands on at once, so a limit of its mailbox holds no sender
+///   back; one of the workers' (`workers({.mailbox = …})`) bounds the pool:
+///   what it refuses is a dead letter, and the asker is told.
 /// - A stop makes dead letters of what the router and the workers still have.
 ///   A drain ends when the workers have handled all of it.
 template <class Routing = routing::round_robin_t, class Strategy = one_for_one,
@@ -87,7 +90,8 @@ class pool {
     return other;
   }
   /// Options of each worker, other than those above: `{.dispatcher =
-  /// pinned()}`. With a name: `std::invalid_argument`, they are numbered.
+  /// pinned()}`. With a name: `std::invalid_argument`, they are numbered; other
+  /// mistakes are the spawn's, as with any actor's options.
   pool workers(spawn_options options) const {
     if (!options.name.empty())
       throw std::invalid_argument(
@@ -116,6 +120,12 @@ class pool {
 };
 
 namespace detail {
+
+/// Throws what a spawn with these options would, of an actor that takes these
+/// messages.
+void check_worker_options(const system_core& system,
+                          const spawn_options& options,
+                          const message_filter& accepted);
 
 /// Tells the router that a worker has ended. Of the router's own messages, but
 /// not of its refs'.
@@ -232,15 +242,20 @@ class [[nodiscard]] route_op : public awaitable_base,
   template <class M>
   void send_to_all(envelope* e, const M& m) {
     cell_base* const sender = e->type->sender(e);
+    bool anybody = false;
     for (std::size_t i = 0; i != workers_->size(); ++i) {
       cell_base* const who = (*workers_)[i].who.get();
       if (closed(*who)) continue;
+      anybody = true;
       if (sender)
         tell(who, make_node<told_by<M>>(cell_ptr{sender}, m));
       else
         tell(who, make_node<told<M>>(m));
     }
-    e->type->drop(e, errc::no_reply);
+    if (anybody)
+      e->type->drop(e, errc::no_reply);
+    else
+      no_worker(*main->owner, e);
   }
 
   route_table* workers_;
@@ -300,6 +315,8 @@ template <class... Ms, class ToAll, class Routing, class Strategy, class F,
           class... Args>
 struct router<context<Ms...>, ToAll, pool_plan<Routing, Strategy, F, Args...>> {
   using plan = pool_plan<Routing, Strategy, F, Args...>;
+  /// By the workers.
+  static constexpr const message_filter& taken = message_set<Ms...>::filter;
 
   static task<> body(context<worker_ended, Ms...> self, plan p) {
     self.supervise(p.supervision);
@@ -379,6 +396,7 @@ struct spawn_plan<pool<Routing, Strategy, ToAll...>> {
                 p.options_, std::forward<F>(f), {std::forward<Args>(args)...}};
       if (options && options->dispatcher && !what.options.dispatcher)
         what.options.dispatcher = options->dispatcher;
+      check_worker_options(system, what.options, routes::taken);
       return typename kind::template ref_type<>{spawn_holder<holder>(
           system, parent, type, options, &routes::body, std::move(what))};
     }

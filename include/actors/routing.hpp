@@ -19,9 +19,10 @@ struct broadcast_t {};
 
 /// One worker after another.
 inline constexpr round_robin_t round_robin{};
-/// The worker that has the fewest messages, what it handles counted in; among
-/// equals one after another. It looks for one that has nothing to do, so with
-/// all of them busy a message costs the more the more workers there are.
+/// The worker that has the fewest messages, what it handles counted in but not
+/// what went to all; among equals one after another. It looks for one that has
+/// nothing to do, so with all of them busy a message costs the more the more
+/// workers there are.
 inline constexpr least_busy_t least_busy{};
 /// All workers: each gets a copy. For messages that are only told. When a copy
 /// throws the message is a dead letter for the workers that come after.
