@@ -96,7 +96,7 @@ int main(int argc, char** argv) {
       }
       std::size_t before_pack = 0;
       std::size_t before_store = 0;
-      for (const auto& actor : system.snapshot().get()) {
+      for (const auto& actor : system.snapshot(10s).get()) {
         if (actor.who == middle) before_pack = actor.queued;
         if (actor.who == last) before_store = actor.queued;
       }

@@ -116,11 +116,11 @@ has timers "the guest in a hurry leaves" "the guest with time gets" \
 [[ $(./timers | grep -c beep) -eq 5 ]] || fail "timers: not five beeps"
 
 # The slow stage slows down the others, and nothing piles up before it.
-said=$(timeout 60 ./pipeline bounded 300000) || fail "pipeline: ended with $?"
+said=$(timeout 60 ./pipeline bounded $((times * 300))) || fail "pipeline: ended with $?"
 most=$(sed -n 's/.*, at most \([0-9]*\) seen in a mailbox$/\1/p' <<<"$said")
 [[ -n $most && $most -le 1000 ]] || fail "pipeline: $said"
 sums=$(for kind in bounded unbounded; do
-  timeout 60 ./pipeline $kind 30000 2>/dev/null | grep -o 'checksum [^,]*'
+  timeout 60 ./pipeline $kind $((times * 30)) 2>/dev/null | grep -o 'checksum [^,]*'
 done | sort -u | wc -l)
 [[ $sums -eq 1 ]] || fail "pipeline: another checksum when it is unbounded"
 name=pipeline
