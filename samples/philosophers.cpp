@@ -65,7 +65,7 @@ actors::task<> dinner(actors::context<> self) {
   for (std::size_t i = 0; i != n; ++i) forks.push_back(self.spawn(fork_actor));
   std::vector<actors::any_actor_ref> guests;
   for (std::size_t i = 0; i != n; ++i) {
-    const auto [low, high] = std::minmax(i, (i + 1) % n);
+    const auto [low, high] = std::minmax({i, (i + 1) % n});
     guests.push_back(self.spawn({.name = names[i]}, philosopher, forks[low],
                                 forks[high], meals));
   }
