@@ -175,6 +175,8 @@ bounded_mailbox::entered bounded_mailbox::push(envelope* e, const manner& how,
   if (how.sender && !claim(*how.sender)) return entered::left;
   if (full) rest.evicted.push(remove(*full->oldest));
   insert(e, of, how.exempt);
+  // What was evicted may have been of a type that others wait for.
+  if (full && full == total_) let_in(rest);
   rest.grown = !total_ && size_ % stride == 0;
   if (lane_.nudge()) {
     if (how.at_home)

@@ -515,7 +515,8 @@ poll_result cell::poll(receiver& r) {
     looked_ = true;
     return {poll_result::wait, nullptr};
   }
-  --budget_;
+  // None is left when the search has made it tell itself something.
+  if (budget_ != 0) --budget_;
   if (r.on->child && !r.type->loop) [[unlikely]]
     win(*r.on);
   return {poll_result::message, e};

@@ -294,6 +294,7 @@ void cell::went_down() noexcept {
   cell_extras& x = extras();
   end_supervision();
   end_watches();
+  end_timers();  // of what ran after the fall had begun
   receiver_ = nullptr;
   stop_ = stop_phase::no;
   in_handler_ = ready_ = hard_ = looked_ = selective_ = false;

@@ -99,6 +99,9 @@ void no_worker(cell& router, envelope* e) noexcept {
 }
 
 void not_routed(cell& router, envelope* e) noexcept {
+  // Who wants dead letters may keep it: its asker is not to wait for that.
+  if (ask_state* s = e->type->take_slot(e))
+    s->type->fail(*s, errc::actor_failed);
   router.core().events().undelivered(e, &router, dead_letter::reason::failed,
                                      errc::actor_failed);
 }

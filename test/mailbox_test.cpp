@@ -1021,4 +1021,36 @@ TEST_SUITE("mailbox") {
       to.stopped().get();
     });
   }
+
+  TEST_CASE("an eviction makes room for those who wait for it") {
+    struct left {
+      int n;
+    };
+    struct right {
+      int n;
+    };
+    bool sent = false;
+    int got = 0;
+    actors::simulation sim;
+    const auto a = sim.spawn(
+        {.mailbox = actors::mailbox::bounded(2, actors::overflow::drop_oldest)
+                        .limit<right>(1, actors::overflow::wait)},
+        [&](actors::context<left, right> self) -> actors::task<> {
+          co_await self.sleep_for(1s);
+          co_await self.receive<right>([&](right r) { got = r.n; });
+        });
+    a.tell(right{1});
+    a.tell(left{1});
+    sim.spawn([&](actors::context<>) -> actors::task<> {
+      co_await a.send<right>(2);
+      sent = true;
+    });
+    sim.run_until_idle();
+    CHECK_FALSE(sent);
+    a.tell(left{2});  // the oldest, right{1}, makes room for it
+    sim.run_until_idle();
+    CHECK(sent);
+    sim.advance(2s);
+    CHECK(got == 2);
+  }
 }

@@ -406,6 +406,23 @@ TEST_SUITE("pool") {
     });
   }
 
+  TEST_CASE("who asks what has no key is told, whoever keeps the letter") {
+    std::vector<actors::dead_letter> kept;
+    simulation sim;
+    sim.system().on_dead_letter(
+        [&](const actors::dead_letter& d) { kept.push_back(d); });
+    const auto body = [](context<parcel> self) -> task<> {
+      co_await self.serve([](parcel) { return 1; });
+    };
+    const auto key = [](const parcel&) -> int { throw crash{"no key"}; };
+    auto p = sim.system().spawn(pool(2, routing::consistent_hash(key)), body);
+    CHECK(support::error_of([&] {
+            return sim.run(p.ask<parcel>(std::make_unique<int>(1)));
+          }) == actors::errc::actor_failed);
+    CHECK(kept.size() == 1);
+    kept.clear();
+  }
+
   TEST_CASE("bad options of workers are refused by the pool's spawn") {
     actors::actor_system system{support::quiet(1)};
     const auto body = [](context<note> self) -> task<> {

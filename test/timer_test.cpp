@@ -216,6 +216,38 @@ TEST_SUITE("timer") {
     actors::explore({.seeds = 100}, scenario);
   }
 
+  TEST_CASE("what a handler starts while its group falls is gone as well") {
+    int incarnations = 0, ticks = 0;
+    actor_ref<crash, tick> first, second;
+    simulation sim;
+    const auto fails = [](context<crash, tick> self) -> task<> {
+      co_await self.serve([](crash) { throw crashed{"as told"}; }, [](tick) {});
+    };
+    const auto works = [&](context<crash, tick> self) -> task<> {
+      ++incarnations;
+      co_await self.serve(
+          [&](crash) -> task<> {
+            co_await self.sleep_for(1s);
+            (void)self.send_every(1s, tick{});
+          },
+          [&](tick) { ++ticks; });
+    };
+    sim.spawn([&](context<> self) -> task<> {
+      self.supervise(actors::one_for_all{});
+      first = self.spawn(fails);
+      second = self.spawn(works);
+      co_await self.until_stop();
+    });
+    sim.run_until_idle();
+    sim.expect_failure<crashed>(first);
+    second.tell(crash{});
+    sim.advance(1ms);
+    first.tell(crash{});
+    sim.advance(10s);
+    CHECK(incarnations == 2);
+    CHECK(ticks == 0);
+  }
+
   TEST_CASE("they go on after a resume, and while a failure is decided") {
     simulation sim;
     watch on_tick{sim};
