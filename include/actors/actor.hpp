@@ -333,16 +333,6 @@ struct class_check {
     else
       return mistake<void>{};
   }
-  template <class Arg, class... Rest>
-  static constexpr auto in_copies() {
-    if constexpr (!std::is_copy_constructible_v<Arg>)
-      return mistake<
-          spawn_copies_its_arguments_for_restarts_use_spawn_once<Arg>>{};
-    else if constexpr (sizeof...(Rest) != 0)
-      return in_copies<Rest...>();
-    else
-      return mistake<void>{};
-  }
   static constexpr auto in_arguments() {
     if constexpr (std::is_constructible_v<A, Args&&...> ||
                   (!Once && std::is_constructible_v<A, const Args&...>))

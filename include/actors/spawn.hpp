@@ -146,6 +146,18 @@ concept views =
   a.data();
 };
 
+/// The first mistake in what each incarnation is to get a copy of.
+template <class Arg, class... Rest>
+constexpr auto in_copies() {
+  if constexpr (!std::is_copy_constructible_v<Arg>)
+    return mistake<
+        spawn_copies_its_arguments_for_restarts_use_spawn_once<Arg>>{};
+  else if constexpr (sizeof...(Rest) != 0)
+    return in_copies<Rest...>();
+  else
+    return mistake<void>{};
+}
+
 /// The first mistake in a spawn. `F` and `Args` are decayed.
 template <bool Once, class F, class... Args>
 struct spawn_check {
@@ -166,16 +178,6 @@ struct spawn_check {
       else
         return in_parameters<I + 1, Parameters>();
     }
-  }
-  template <class Arg, class... Rest>
-  static constexpr auto in_copies() {
-    if constexpr (!std::is_copy_constructible_v<Arg>)
-      return mistake<
-          spawn_copies_its_arguments_for_restarts_use_spawn_once<Arg>>{};
-    else if constexpr (sizeof...(Rest) != 0)
-      return in_copies<Rest...>();
-    else
-      return mistake<void>{};
   }
   static constexpr auto in_arguments() {
     using parameters =
